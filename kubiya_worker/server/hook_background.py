@@ -19,8 +19,8 @@ from kubiya_worker.pinned_http import HttpAnswer, exchange, http_errors, lookup
 from kubiya_worker.server.api import hook_runs
 from kubiya_worker.server.api.hook_deliveries import secret_of
 from kubiya_worker.server.hooks.reply_request import NoReply, ReplyRequest, request_of
-from kubiya_worker.server.http import ApiError
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store.records import Object
 from kubiya_worker.server.store.replies import GIVEN_UP, SENT, WAITING, WaitingReply
 

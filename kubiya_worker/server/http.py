@@ -6,31 +6,27 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import logging
-import math
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from sqlalchemy.exc import DatabaseError, DataError
+from sqlalchemy.exc import DatabaseError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.server import actor, sessions
 from kubiya_worker.server.access import Need, need_of
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges.base import Filters, NoFilters, Nothing, Wire
-from kubiya_worker.server.edges.problems import problem, problems
-from kubiya_worker.server.open_credentials import problem_text
+from kubiya_worker.server.edges.problems import problems
+from kubiya_worker.server.refusals import REFUSALS, ApiError, refusal
+from kubiya_worker.server.request_body import parsed, received
 from kubiya_worker.server.store.database import Stale, dumps
-from kubiya_worker.server.store.outbox import TooLarge
-from kubiya_worker.server.store.records import CredentialsInTheOpen, Taken
 
 if TYPE_CHECKING:
     from kubiya_worker.server.auth import Caller
@@ -39,10 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_BODY: Final = 8 * 1024 * 1024  # bytes
 # Bytes: Temporal's limit for one payload is 2 MB, and a payload can hold more than one prompt.
 MAX_PROMPT: Final = 256 * 1024
-MAX_DEPTH: Final = 100  # depth of arrays and objects in a body
 KEY_HEADERS: Final = ("authorization", "userkey")
 LOOPBACK: Final = ("127.0.0.1", "::1")
 SCHEMES: Final = ("bearer ", "userkey ", "baerer ")
@@ -52,27 +46,11 @@ Row = TypeVar("Row")
 Query = TypeVar("Query", bound=Filters)
 
 
-class ApiError(Exception):
-    def __init__(self, status: int, detail: Any) -> None:
-        super().__init__(detail)
-        self.status, self.detail = status, detail
-
-
 # Refusals that are recorded: no key, no right, a conflict with what was decided, all agents stopped.
 RECORDED: Final = frozenset({401, 403, 409, 423})
 ACCESS: Final = "access.call"  # the action of a refused request that changes nothing by itself
-REFUSALS: Final = (ApiError, Taken, TooLarge, DatabaseError, Stale, ConfigurationError, CredentialsInTheOpen)
 LATER: Final = {"Retry-After": "1"}  # seconds, with a 503 of the database
 RACES: Final = 6  # times that a request is run which lost against another server's
-
-
-def not_found(what: str, key: str) -> ApiError:
-    return ApiError(404, f"{what} {key!r} not found")
-
-
-def invalid(where: str, message: str, kind: str = "value_error") -> ApiError:
-    """Return a 422 in FastAPI's form about one field of the body."""
-    return ApiError(422, [problem(["body", where], message, kind)])
 
 
 def token_of(request: Request) -> str:
@@ -364,104 +342,3 @@ def _refused(error: Exception, request: Request, status: int = 0, detail: Any = 
     if not status:
         status, detail = refusal(error, request.url.path)
     return reply({"detail": detail}, status, LATER if isinstance(error, (DatabaseError, Stale)) else None)
-
-
-def refusal(error: Exception, path: str) -> tuple[int, Any]:
-    """Return the status and the `detail` for one of REFUSALS."""
-    if isinstance(error, ApiError):
-        return error.status, error.detail
-    if isinstance(error, Taken):
-        return 409, f"The name {str(error)!r} is taken"
-    if isinstance(error, CredentialsInTheOpen):
-        place = "credential_in_the_open"
-        return 422, [problem(["body", *one.place], problem_text(one), place) for one in error.found]
-    if isinstance(error, TooLarge):
-        return 413, str(error)
-    if isinstance(error, ConfigurationError):  # what is sealed cannot be opened or made
-        log.error("server.wrongly_set path=%s error=%s", path, error.line())
-        return 503, error.line()
-    if isinstance(error, Stale):
-        return 503, "Others change the same all the time; try again"
-    assert isinstance(error, DatabaseError)
-    if isinstance(error, DataError):  # a character that PostgreSQL keeps in no text
-        return 422, [problem(["request"], f"The database cannot store it: {error.orig}", "string_unstorable")]
-    if isinstance(error.orig, ConnectionError):
-        return 503, f"The database cannot be reached: {error.orig}. It is tried again"
-    if isinstance(error.orig, TimeoutError):
-        return 503, str(error.orig)
-    log.error("database.failed path=%s error=%s", path, error.orig)
-    return 503, f"The database cannot be used: {error.orig}. Check the disk"
-
-
-async def received(request: Request, most: int = MAX_BODY) -> bytes:
-    """Return the body as bytes; answer 413 as soon as it is known to be too large. It is read once, and then kept."""
-    known: bytes | None = getattr(request.state, "received", None)
-    if known is not None:
-        return known
-    announced = request.headers.get("content-length", "")
-    too_large = announced.isdecimal() and int(announced) > most
-    raw = bytearray()
-    if not too_large:
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > most:
-                too_large = True
-                break
-    if too_large:
-        raise ApiError(413, f"The request has more than {most:,} bytes, and no more are taken")
-    body = request.state.received = bytes(raw)
-    return body
-
-
-def parsed(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object of a body, empty for no body; answer 422 for any other content."""
-    if not raw:
-        return {}
-    try:
-        body = json.loads(raw.decode(), parse_constant=_no_number, parse_float=_finite)
-    except UnicodeDecodeError as error:
-        raise ApiError(422, [problem(["body"], "The body is not UTF-8", "json_invalid")]) from error
-    except (ValueError, RecursionError) as error:
-        raise ApiError(422, [problem(["body"], f"JSON decode error: {error}", "json_invalid")]) from error
-    if not isinstance(body, dict):
-        raise ApiError(422, [problem(["body"], "Input should be an object", "dict_type")])
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
-        raise ApiError(422, [problem(["body"], f"Input is nested more than {MAX_DEPTH} deep", "recursion_loop")])
-    return _whole(body) if b"\\ud" in raw.lower() else body
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    """Parse a number and refuse an infinite one: 1e999 is valid JSON, but Python would write it as invalid JSON."""
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text[:20]} is too large")
-    return number
-
-
-def _depth(value: Any) -> int:
-    """Return the depth of a value without recursion, which the stack's size would limit.
-
-    A value that is accepted here must also be written later, from a deeper stack.
-    """
-    depth, level = 0, [value]
-    while level:
-        level = [inner for outer in level for inner in _inside(outer)]
-        depth += 1
-    return depth - 1
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-
-
-def _whole(value: Any) -> Any:
-    """Return the value without halves of surrogate pairs (from a model's cut output), which no encoding accepts."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, dict):
-        return {_whole(k): _whole(v) for k, v in value.items()}
-    return [_whole(v) for v in value] if isinstance(value, list) else value

@@ -22,7 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.mcp_server.api import PlaneRefused
 from kubiya_worker.server import mcp_forms
-from kubiya_worker.server.http import KEY_HEADERS, ApiError, address_of, received, reply, token_of, unauthorized
+from kubiya_worker.server.http import KEY_HEADERS, address_of, reply, token_of, unauthorized
+from kubiya_worker.server.refusals import ApiError
+from kubiya_worker.server.request_body import received
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager

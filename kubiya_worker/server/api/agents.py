@@ -13,8 +13,9 @@ from kubiya_worker.server.api import deletion, shared_parts
 from kubiya_worker.server.edges import definitions as edges
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges.base import Strict
-from kubiya_worker.server.http import ApiError, Call, not_found, page, route
+from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.person import LOCAL, WORKER
+from kubiya_worker.server.refusals import ApiError, not_found
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object, Records
 

@@ -25,11 +25,13 @@ from kubiya_worker.server.actor import Actor
 from kubiya_worker.server.api import approvals
 from kubiya_worker.server.approvers import Approvers
 from kubiya_worker.server.auth import Caller
-from kubiya_worker.server.http import RECORDED, ApiError, Call, address_of, answered, parsed, received
+from kubiya_worker.server.http import RECORDED, Call, address_of, answered
 from kubiya_worker.server.notify.letter import ANSWERS
 from kubiya_worker.server.notify.mattermost import CALLBACK
 from kubiya_worker.server.person import Person
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.refusals import ApiError
+from kubiya_worker.server.request_body import parsed, received
 from kubiya_worker.server.sessions import own_origin
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.answer_tokens import AnswerToken

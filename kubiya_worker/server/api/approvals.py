@@ -19,9 +19,10 @@ from kubiya_worker.server.api.executions import execution_id_of, execution_of, r
 from kubiya_worker.server.approvers import OF_RULE, Approvers, approvers
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import filters, worker
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, reply, route
+from kubiya_worker.server.http import Call, reply, route
 from kubiya_worker.server.notify.events import of_approval
 from kubiya_worker.server.plane import resolved
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.approvals import Approval
 from kubiya_worker.server.store.executions import Execution

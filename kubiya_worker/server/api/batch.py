@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from kubiya_worker.server.edges import worker
 from kubiya_worker.server.edges.base import Filters
-from kubiya_worker.server.http import REFUSALS, ApiError, Call, Edge, invalid, refusal, route, without_filters
+from kubiya_worker.server.http import Call, Edge, route, without_filters
+from kubiya_worker.server.refusals import REFUSALS, ApiError, invalid, refusal
 
 PREFIX: Final = "/api/v1"
 MOST: Final = 20  # requests in a batch

@@ -18,8 +18,9 @@ from kubiya_worker.server.api import sequels, stop
 from kubiya_worker.server.api.execute import USER, author_of
 from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.edges import executions as edges
-from kubiya_worker.server.http import ApiError, Call, route
+from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution
 

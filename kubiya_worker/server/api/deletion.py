@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import ApiError, Call
+from kubiya_worker.server.http import Call
 from kubiya_worker.server.needed import Dependent, Needs, told
+from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store.records import Object
 
 

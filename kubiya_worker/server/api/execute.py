@@ -16,9 +16,10 @@ from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import worker
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
+from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.person import LOCAL
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.shared_parts import SERVERS, SKILL
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution

@@ -13,8 +13,9 @@ from kubiya_worker.protocol import names
 from kubiya_worker.server.api import execution_lists, shared_parts
 from kubiya_worker.server.api.agents import AGENT, TEAM, resolved_environment, resolved_skills, store_of
 from kubiya_worker.server.edges import filters, worker
-from kubiya_worker.server.http import ApiError, Call, caller_of, invalid, not_found, route
+from kubiya_worker.server.http import Call, caller_of, route
 from kubiya_worker.server.plane import workflow_of
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.database import Reader
 from kubiya_worker.server.store.executions import Execution, within_reach
 from kubiya_worker.server.store.results import session_of

@@ -23,8 +23,9 @@ from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.api.sequels import entity_again
 from kubiya_worker.server.conversations import Cut, NoCut, closed, cut_at
 from kubiya_worker.server.edges import executions as edges
-from kubiya_worker.server.http import ApiError, Call, invalid, route
+from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.refusals import ApiError, invalid
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.records import Object
 from kubiya_worker.server.store.stored_events import data_of

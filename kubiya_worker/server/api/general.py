@@ -14,8 +14,9 @@ from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
 from kubiya_worker.protocol.model_entries import STORED
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import Call, caller_of, is_local, not_found, reply, route, unauthorized
+from kubiya_worker.server.http import Call, caller_of, is_local, reply, route, unauthorized
 from kubiya_worker.server.metrics import exposition
+from kubiya_worker.server.refusals import not_found
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane

@@ -21,9 +21,11 @@ from kubiya_worker.server.api import hook_runs
 from kubiya_worker.server.edges.hooks import SECRET
 from kubiya_worker.server.hooks import decision, proofs, senders
 from kubiya_worker.server.hooks.alert import Alert, BadShape
-from kubiya_worker.server.http import REFUSALS, ApiError, address_of, parsed, received, refusal, reply, unauthorized
+from kubiya_worker.server.http import address_of, reply, unauthorized
 from kubiya_worker.server.person import of_hook
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.refusals import REFUSALS, ApiError, refusal
+from kubiya_worker.server.request_body import parsed, received
 from kubiya_worker.server.store.records import Object
 
 log = logging.getLogger(__name__)

@@ -25,9 +25,10 @@ from kubiya_worker.server.hooks import alert as a
 from kubiya_worker.server.hooks import decision, prompt
 from kubiya_worker.server.hooks.alert import Alert
 from kubiya_worker.server.hooks.decision import HookVerdict
-from kubiya_worker.server.http import ApiError, Call
+from kubiya_worker.server.http import Call
 from kubiya_worker.server.person import of_hook
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store.database import dumps
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.hooks import thread_of

@@ -16,7 +16,8 @@ from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import hooks as edges
 from kubiya_worker.server.hooks import decision, proofs, samples, senders
 from kubiya_worker.server.hooks.alert import BadShape
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, page, route
+from kubiya_worker.server.http import Call, page, route
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object
 

@@ -10,7 +10,8 @@ from starlette.routing import Route
 
 from kubiya_worker.server.api.queues import queue_of
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import ApiError, Call, route
+from kubiya_worker.server.http import Call, route
+from kubiya_worker.server.refusals import ApiError
 
 LOCAL: Final = """\
 #!/bin/sh

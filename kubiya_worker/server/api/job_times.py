@@ -7,7 +7,8 @@ from typing import Final
 
 from kubiya_worker.server import cron, firings, template
 from kubiya_worker.server.firings import Going, Timetable
-from kubiya_worker.server.http import Call, invalid
+from kubiya_worker.server.http import Call
+from kubiya_worker.server.refusals import invalid
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object
 from kubiya_worker.server.store.schedules import Wanted

@@ -15,7 +15,8 @@ from kubiya_worker.server.api.environments import environment_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import jobs as edges
-from kubiya_worker.server.http import MAX_PROMPT, ApiError, Call, invalid, not_found, page, read, route
+from kubiya_worker.server.http import MAX_PROMPT, Call, page, read, route
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.database import now
 from kubiya_worker.server.store.jobs import no_runs

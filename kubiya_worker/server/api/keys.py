@@ -10,8 +10,9 @@ from starlette.routing import Route
 from kubiya_worker.server.api.queues import queue_of
 from kubiya_worker.server.auth import hashed, key_id_of
 from kubiya_worker.server.edges import keys as edges
-from kubiya_worker.server.http import ApiError, Call, not_found, route
+from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.person import ADMIN, LOCAL
+from kubiya_worker.server.refusals import ApiError, not_found
 from kubiya_worker.server.store.records import Object
 
 DAY: Final = 86_400  # seconds

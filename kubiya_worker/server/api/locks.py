@@ -8,7 +8,8 @@ from starlette.routing import Route
 
 from kubiya_worker.server.api.queues import queue_of
 from kubiya_worker.server.edges import worker
-from kubiya_worker.server.http import ApiError, Call, invalid, route
+from kubiya_worker.server.http import Call, route
+from kubiya_worker.server.refusals import ApiError, invalid
 
 USUAL = 300  # seconds
 

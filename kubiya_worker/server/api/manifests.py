@@ -18,7 +18,8 @@ from kubiya_worker.server.api import stored_definitions as objects
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import manifests as edges
 from kubiya_worker.server.edges.problems import Problem, problem
-from kubiya_worker.server.http import ApiError, Call, not_found, read, route, set_in
+from kubiya_worker.server.http import Call, read, route, set_in
+from kubiya_worker.server.refusals import ApiError, not_found
 from kubiya_worker.server.store.records import Object
 
 SOURCE: Final = "default"  # the name of a set of documents

@@ -10,8 +10,9 @@ from starlette.routing import Route
 from kubiya_worker import templates
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import notifications as edges
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, page, route
+from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.notify import events
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.records import Object

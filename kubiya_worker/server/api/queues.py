@@ -18,8 +18,9 @@ from kubiya_worker.server.api import deletion, execution_lists, stored_models
 from kubiya_worker.server.api.environments import environment_of, name_of
 from kubiya_worker.server.edges import definitions as edges
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, page, route
+from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.person import WORKER
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.execution_search import ExecutionQuery
 from kubiya_worker.server.store.records import Object

@@ -16,8 +16,9 @@ from kubiya_worker.server import approvers
 from kubiya_worker.server.api import approvals, deletion
 from kubiya_worker.server.edges import definitions as edges
 from kubiya_worker.server.edges import filters, worker
-from kubiya_worker.server.http import Call, invalid, not_found, page, route
+from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.person import ADMIN, APPROVER, OPERATOR
+from kubiya_worker.server.refusals import invalid, not_found
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object

@@ -20,8 +20,9 @@ from starlette.routing import Route
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.api.executions import execution_id_of
 from kubiya_worker.server.edges import worker
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
+from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.person import WORKER
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.run_files import BINARY, FilesFull, proper
 
 HEADERS: Final = {

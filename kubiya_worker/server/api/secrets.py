@@ -16,9 +16,10 @@ from kubiya_worker.server import references, shared_parts, trial_tokens
 from kubiya_worker.server.api import shared_parts as parts
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import secrets as edges
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, page, route
+from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.person import LOCAL, WORKER
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.records import Object
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubiya_worker.server.access import routes_of
-from kubiya_worker.server.http import ApiError, Call, reply, route, token_of
+from kubiya_worker.server.http import Call, reply, route, token_of
+from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.sessions import cookie_of, csrf_of, set_cookie
 
 

@@ -16,7 +16,8 @@ from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import shared_parts as edges
 from kubiya_worker.server.edges.base import Strict
 from kubiya_worker.server.edges.problems import problem
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, page, route
+from kubiya_worker.server.http import Call, page, route
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.shared_parts import SERVER, SKILL, WORDS
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object, Records

@@ -17,7 +17,8 @@ from kubiya_worker.protocol.events import now
 from kubiya_worker.server.api.agents import resolved_skills, store_of
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import ApiError, Call, not_found, route
+from kubiya_worker.server.http import Call, route
+from kubiya_worker.server.refusals import ApiError, not_found
 from kubiya_worker.server.store.stops import Stop
 
 LOCKED: Final = 423

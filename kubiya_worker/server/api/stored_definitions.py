@@ -11,7 +11,8 @@ from kubiya_worker.server.api import agents, environments, hooks, queues, secret
 from kubiya_worker.server.api.secret_documents import SecretObjects
 from kubiya_worker.server.edges import manifests as edges
 from kubiya_worker.server.edges.problems import problem
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found
+from kubiya_worker.server.http import Call
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.records import Object, Records
 
 

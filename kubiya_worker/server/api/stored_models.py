@@ -19,8 +19,9 @@ from kubiya_worker.server.api import deletion
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import models as edges
 from kubiya_worker.server.edges.problems import problem
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, page, route
+from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.open_credentials import in_fields
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object
 

@@ -22,7 +22,8 @@ from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
 from kubiya_worker.server.api.stored_models import model_of
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import trials as edges
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
+from kubiya_worker.server.http import Call, route
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.records import Object
 from kubiya_worker.server.stored_models import reaches

@@ -12,10 +12,12 @@ from starlette.routing import Route
 from kubiya_worker.server.actor import acting, of_request
 from kubiya_worker.server.api import jobs
 from kubiya_worker.server.auth import Caller
-from kubiya_worker.server.http import ApiError, Call, address_of, answered, parsed, received, unauthorized
+from kubiya_worker.server.http import Call, address_of, answered, unauthorized
 from kubiya_worker.server.person import of_webhook
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.proof import TOLERANCE, proven
+from kubiya_worker.server.refusals import ApiError
+from kubiya_worker.server.request_body import parsed, received
 
 ASKED: Final = "POST /api/v1/jobs/webhook/{path}"
 EVENT: Final = ("x-github-event", "x-gitlab-event")

@@ -13,7 +13,8 @@ from starlette.routing import Route
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
 from kubiya_worker.server.edges import wishes as edges
-from kubiya_worker.server.http import ApiError, Call, not_found, route
+from kubiya_worker.server.http import Call, route
+from kubiya_worker.server.refusals import ApiError, not_found
 
 UNDRAIN: Final = "undrain"
 CANNOT: Final = {

@@ -12,7 +12,8 @@ from kubiya_worker.server.api.environments import name_of
 from kubiya_worker.server.api.queues import queue_of
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import worker as edges
-from kubiya_worker.server.http import ApiError, Call, invalid, not_found, route
+from kubiya_worker.server.http import Call, route
+from kubiya_worker.server.refusals import ApiError, invalid, not_found
 
 FEATURES = (
     names.FEATURE_EVENTS_BATCH,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.server.api.forks import told_of
-from kubiya_worker.server.http import ApiError
+from kubiya_worker.server.refusals import ApiError
 from tests.support.api import Api, Object
 
 CALL = {"id": "c1", "name": "shell", "arguments": '{"command": "df"}'}

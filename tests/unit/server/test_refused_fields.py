@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from kubiya_worker.server.edges import definitions, executions, filters, jobs, worker
 from kubiya_worker.server.edges.base import Filters, NotSupported, Strict, fields_of
-from kubiya_worker.server.http import ApiError, read, set_in
+from kubiya_worker.server.http import read, set_in
+from kubiya_worker.server.refusals import ApiError
 
 
 def refused(model: type[BaseModel], given: Any, place: str = "body") -> list[dict[str, Any]]:
