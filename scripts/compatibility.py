@@ -27,8 +27,8 @@ Do not edit it. Settings for an endpoint that needs something else are in [model
 MODELS_HEAD: Final = """
 ## Model endpoints
 
-Each row is an answer of an OpenAI-compatible endpoint, byte for byte in `tests/cases/models/cases.jsonl`. "Seen in"
-names a public thread about it.
+Each row is an answer of an OpenAI-compatible endpoint, byte for byte in `tests/cases/models/`. "Seen in" names a public
+thread about it.
 """
 PUBLISHED_HEAD: Final = """
 ## Published MCP servers
@@ -46,7 +46,8 @@ def page() -> str:
 def models() -> str:
     """Return one table for each kind of answers."""
     folder = CASES / "models"
-    cases = [json.loads(line) for line in (folder / "cases.jsonl").read_text(encoding="utf-8").splitlines() if line]
+    files = [folder / name for name in ("cases.jsonl", "ours.jsonl")]
+    cases = [json.loads(line) for path in files for line in path.read_text(encoding="utf-8").splitlines() if line]
     about = kinds((folder / "README.md").read_text(encoding="utf-8"))
     parts = [MODELS_HEAD.rstrip()]
     for kind in sorted({str(case["kind"]) for case in cases}, key=lambda name: (name == "guard", name)):

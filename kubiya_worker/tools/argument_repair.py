@@ -21,22 +21,27 @@ _MARK: Final = r"(?:<\|[^|<>]*\|>|</?(?:tool_call|function_call|function|argumen
 _TOKEN: Final = re.compile(  # of JSON, and of what models write in its place
     r'(?P<double>"(?:[^"\\]|\\.)*")'
     r"|(?P<single>'(?:[^'\\]|\\.)*')"
+    r"|(?P<curly>(?:[\u201c\u201d](?:[^\u201c-\u201e\\]|\\.)*\u201d"  # double typographic quotes, as in English
+    r"|\u201e(?:[^\u201c-\u201e\\]|\\.)*[\u201c\u201d]"  # as in German
+    r"|«(?:[^«»\\]|\\.)*»|\u2018(?:[^\u2018\u2019\\]|\\.)*\u2019|\uff02(?:[^\uff02\\]|\\.)*\uff02))"
     r"|(?P<comment>//[^\n]*|/\*.*?\*/)"
     r"|(?P<word>[A-Za-z_][A-Za-z0-9_-]*)"
     r"|(?P<number>-?\d[\d.eE+-]*)"
-    r"|(?P<mark>[][{},:])"
+    r"|(?P<mark>[][{},:\uff1a\uff0c\uff5b\uff5d])"
     r"|(?P<blank>\s+)",
     re.DOTALL,
 )
+_QUOTE: Final = re.compile(r'((?:[^\\]|^)(?:\\\\)*)"')  # one that no backslash escapes
 _ESCAPE: Final = re.compile(r"\\.|[\0-\x1f]", re.DOTALL)
 # A backslash in Python's quotes that means different things to different readers.
 _UNCLEAR: Final = re.compile(r"""(?:^|[^\\])(?:\\\\)*\\[^\\'"bfnrtu/]""", re.DOTALL)
+_WIDE: Final = {"\uff1a": ":", "\uff0c": ",", "\uff5b": "{", "\uff5d": "}"}  # marks of East Asian keyboards
 _LITERALS: Final = {"None": "null", "True": "true", "False": "false", "null": "null", "true": "true", "false": "false"}
 _MARKS_AROUND: Final = re.compile(rf"^(?:\s*{_MARK})+|(?:{_MARK}\s*)+$")
 _XML: Final = re.compile(r"</\w+>$")
 _TEMPLATE: Final = re.compile(r"<\|[^|<>]*\|?>?")
-_NUMBER: Final = re.compile(r"^\d+[.)]? +|^\d+[.)]|[:#. ]\d+$")
-_SPACES: Final = re.compile(r"::|[.:/]|(?<=^functions)_{1,2}")
+_NUMBER: Final = re.compile(r"^\d+[.)]? +|^\d+[.)]|[:#. _-]\d+$")
+_SPACES: Final = re.compile(r"::|[.:/]|(?:(?<=^functions)|(?<=^default_api)|(?<=^tools)|(?<=^tool))_{1,2}")
 _BEFORE: Final = re.compile(r"^(?:to|name|function|tool)=")
 _INVISIBLE: Final = re.compile(r"[\0\u200b-\u200d\u2060\ufeff]")
 _AROUND: Final = " \t\r\n`\"'“”«»*#@$<>[]();,:/"
@@ -167,9 +172,13 @@ def _scanned(text: str) -> tuple[str, list[str]]:
     depth = at = 0
     while at < len(text):
         token = _TOKEN.match(text, at)
-        if token is None or (not depth and token[0] not in "{[" and token.lastgroup not in ("blank", "comment")):
+        found = token[0] if token is not None else ""
+        if found in _WIDE:
+            found = _WIDE[found]
+            slips.append("a wide mark in place of one of JSON")
+        if token is None or (not depth and found not in "{[" and token.lastgroup not in ("blank", "comment")):
             return text, []
-        found, kind, at = token[0], token.lastgroup or "", token.end()
+        kind, at = token.lastgroup or "", token.end()
         if kind == "mark":
             depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(found, 0)
         if found == "," and "".join(pieces[-1:]) not in ("", "{", "[", ",", ":") and _closes(text, at):
@@ -211,6 +220,9 @@ def _as_json(found: str, kind: str, rest: str) -> tuple[str | None, str]:
         if inner == found:
             return found, ""
         return inner, "an escaped quote" if "\\'" in found else "a control character within a text"
+    if kind == "curly":
+        inner = _ESCAPE.sub(_escaped, _QUOTE.sub(r"\1\"", found[1:-1]))
+        return f'"{inner}"', "typographic quotes in place of plain ones"
     if kind == "single":
         if _UNCLEAR.search(found):
             return None, ""

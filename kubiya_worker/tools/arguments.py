@@ -7,6 +7,7 @@ schema says; it, or the MCP server behind it, has the last word.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final, NoReturn
 
@@ -39,25 +40,56 @@ def parse_arguments(spec: ToolSpec, raw: str) -> dict[str, Any]:
             f"The arguments of {spec.name} are {_name_of(value)}, not an object. Send one JSON object such as "
             f"{_example(spec)}."
         )
-    problems = _problems(value, spec.parameters)
+    given: dict[str, Any] = _without_nulls(value, spec.parameters, spec.parameters)
+    problems = _problems(given, spec.parameters)
     if problems:
         raise ToolArgumentsError(
             f"The arguments of {spec.name} do not fit: {'; '.join(problems)}. Send an object such as {_example(spec)}."
         )
-    return value
+    return given
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _problems(value: dict[str, Any], schema: Any) -> list[str]:
+def _problems(value: Any, schema: Any) -> list[str]:
     """Return the first problems of the arguments; none where the schema itself is malformed."""
     try:
         found = json_schema.problems(value, schema, "the object", anything=schema_parts.ANYTHING)
         return list(islice(found, MAX_PROBLEMS))
     except Exception:  # each malformed schema fails in its own way; the tool, or its MCP server, has the last word
         return []
+
+
+def _without_nulls(value: Any, schema: Any, root: Any) -> Any:
+    """Return the value without optional members that are null although their schema takes no null.
+
+    Models write null for what they do not give, at any depth.
+    """
+    if not isinstance(schema, Mapping):
+        return value
+    if isinstance(value, list):
+        return [_without_nulls(item, schema.get("items"), root) for item in value]
+    known = schema.get("properties")
+    if not isinstance(value, dict) or not isinstance(known, Mapping):
+        return value
+    required = schema.get("required")
+    needed = required if isinstance(required, list) else ()
+    return {
+        name: _without_nulls(member, known.get(name), root)
+        for name, member in value.items()
+        if member is not None or name in needed or name not in known or _takes_null(known[name], root)
+    }
+
+
+def _takes_null(schema: Any, root: Any) -> bool:
+    return not _problems(None, {**schema, **_definitions(root)} if isinstance(schema, Mapping) else schema)
+
+
+def _definitions(root: Any) -> dict[str, Any]:
+    """Return the parts of the whole schema that `$ref` in one of its members points to."""
+    return {name: root[name] for name in ("$defs", "definitions") if isinstance(root, Mapping) and name in root}
 
 
 def _name_of(value: Any) -> str:

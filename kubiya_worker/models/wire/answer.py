@@ -107,6 +107,8 @@ class AnswerBuilder:
         if self._spare is not None and self.is_empty and not self.reason:
             self._take_spare(self._spare)
         deltas = self._split(self._splitter.feed(self._halves[0].flush()) + self._splitter.flush())
+        if self.is_empty:
+            deltas += self._split(self._splitter.give_back())
         deltas += self._think(self._halves[1].flush())
         self.fields = provider_fields.finished(
             {**{k: "".join(v) for k, v in self._thoughts.items() if any(v)}, **self.fields}

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import httpx2
 
+from kubiya_worker.models.wire.stray_lines import StrayLines
+
 EVENTS: Final = "events"
 JSON: Final = "json"
 PAGE: Final = "page"
@@ -80,10 +82,11 @@ class Body:
         return bytes(read).removeprefix(_BOM).decode("utf-8", "replace")
 
     async def _lines(self) -> AsyncIterator[bytes]:
-        yield self._first.removeprefix(_BOM)
+        lines = StrayLines()
+        yield lines.feed(self._first.removeprefix(_BOM))
         while piece := await self._next():
-            yield piece
-        yield b"\n\n"
+            yield lines.feed(piece)
+        yield lines.flush() + b"\n\n"
 
     async def _next(self) -> bytes:
         return await self._wait(anext(self._source, b""))

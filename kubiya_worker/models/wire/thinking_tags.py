@@ -2,6 +2,8 @@
 
 A tag can be cut anywhere, so a possible beginning of one is held back until the rest is known. An opening tag counts
 only at the beginning of an answer. A closing tag alone ends a thought that the server's template has opened.
+Tags such as <analysis> may also be the form of an answer: they count only if they are closed, something follows them,
+and no thought has come otherwise.
 """
 
 from __future__ import annotations
@@ -31,9 +33,15 @@ MARKS: Final = (
 )
 # Marks that it puts after the answer, if one of the former was seen.
 ENDS: Final = ("<|return|>", "<|end|>", "<|end_of_solution|>", "<|end_response|>")
-_NAMES: Final = ("think", "thinking", "thought", "thoughts", "reasoning", "reason")
-_OPEN: Final = re.compile(rf"<((?:[a-z0-9.]+[:_])?(?:{'|'.join(_NAMES)}))\s*>")
-_OPENS: Final = re.compile(r"<[a-z0-9.:_]{0,30}\s*")  # perhaps the beginning of such a tag
+_THINK: Final = ("think", "thinking")  # no answer begins with these tags
+_NAMES: Final = (*_THINK, "thought", "thoughts", "reasoning", "reason")
+_WORDS: Final = ("reflection", "analysis", "scratchpad", "inner_monologue", "chain_of_thought")
+_NAME: Final = rf"(?:[a-z0-9.]+[:_])?(?:{'|'.join(_NAMES)})|(?:[a-z0-9.]+:)?(?:{'|'.join(_WORDS)})"
+_OPEN: Final = re.compile(rf"<({_NAME})(?:\s[^<>]{{0,200}})?>")
+_OPENS: Final = re.compile(
+    rf"<[a-z0-9.:_]{{0,30}}\s*|<(?:{_NAME})\s[^<>]{{0,200}}"
+)  # perhaps the beginning of such a tag
+_CODE: Final = re.compile(r"`[^`]*`")
 # Closing tags that may stand alone, and the tags that open them.
 _ALONE: Final = {
     **{close: tag for tag, close in TAGS.items() if close != "<|end|>"},
@@ -58,7 +66,10 @@ class Splitter:
     def __init__(self) -> None:
         self._state = START
         self._buffer = ""
+        self._name = ""  # of the tag that opened the last thought; empty for one of TAGS
         self._close = ""
+        self._opened_at = 0  # where in the prefix that tag begins
+        self._nested = 0  # tags of that name that were opened within the thought, and not closed yet
         self._marked = False
         self._answer = ""
         self.prefix = ""
@@ -71,6 +82,16 @@ class Splitter:
     def flush(self) -> list[TextPiece]:
         """Return the text that was held back, as nothing more comes that could complete a tag."""
         return self._split(last=True)
+
+    def give_back(self) -> list[TextPiece]:
+        """Return thoughts as the answer if nothing follows them, and their tags may be the form of an answer."""
+        if self._state != BETWEEN or not self._may_be_answer():
+            return []
+        said, self.prefix, self._opened_at, self._state = self.prefix, "", 0, ANSWER
+        return [TextPiece(said)]
+
+    def _may_be_answer(self) -> bool:
+        return bool(self._name) and not _is_think(self._name)
 
     def _split(self, *, last: bool) -> list[TextPiece]:
         found: list[TextPiece] = []
@@ -93,10 +114,12 @@ class Splitter:
         if not last and (_OPENS.fullmatch(low) or any(tag.startswith(low) and tag != low for tag in tags)):
             return []  # only blanks, or the beginning of a tag, perhaps of a longer one
         named = _OPEN.match(low)
-        if named:
+        if named and (_is_think(named[1]) or self._no_other_thoughts()):
+            self._opened_at, self._name = len(self.prefix) + (len(blanks) if self.prefix else 0), named[1]
             self._take_prefix(len(blanks) + named.end())
             self._close, self._state = f"</{named[1]}>", THOUGHT
         elif opening:
+            self._opened_at, self._name = len(self.prefix), ""
             self._take_prefix(len(blanks) + len(opening))
             self._close, self._state = TAGS[opening], THOUGHT
             self._marked = self._marked or opening.startswith("<|")
@@ -108,15 +131,29 @@ class Splitter:
         return []
 
     def _thought(self, last: bool) -> list[TextPiece]:
-        # Blanks may stand before the mark that ends a tag: </think >.
-        found = re.search(rf"{re.escape(self._close[:-1])}\s*{re.escape(self._close[-1])}", self._buffer.lower())
+        found = _closing(self._close).search(self._buffer.lower())
         if found:
             thought = self._buffer[: found.start()]
             self._take_prefix(found.end())
+            self._nested = _count(f"<{self._name}>", self.prefix[self._opened_at :]) - 1 if self._name else 0
             self._state = BETWEEN
             return [TextPiece(thought, thought=True)]
         keep = 0 if last else _open_end(self._buffer, (self._close,))
-        return [TextPiece(self._take_prefix(len(self._buffer) - keep), thought=True)]
+        thought = self._take_prefix(len(self._buffer) - keep)
+        return [TextPiece(thought, thought=True), *(self._never_closed() if last else ())]
+
+    def _never_closed(self) -> list[TextPiece]:
+        """Return the text of the answer in a thought without its end: all of it, or what follows a similar tag."""
+        at: int | None = self._opened_at if self._may_be_answer() else None
+        for name in _THINK if self._name in _THINK else ():
+            other = _closing(f"</{name}>").search(self.prefix.lower(), self._opened_at)
+            if other and not _count(f"<{name}>", self.prefix[self._opened_at : other.start()]):
+                blanks = re.compile(r"\s*").match(self.prefix, other.end())
+                at = blanks.end() if blanks else other.end()
+        if at is None:
+            return []
+        said, self.prefix, self._state = self.prefix[at:], self.prefix[:at], ANSWER
+        return [TextPiece(said)]
 
     def _between(self, last: bool) -> list[TextPiece]:
         """Skip blanks between a thought and the answer, which belong to neither."""
@@ -124,6 +161,14 @@ class Splitter:
         if not stripped:
             self._take_prefix(len(self._buffer))
             return []
+        if self._name:  # some servers close a thought twice
+            again = _closing(self._close).match(stripped.lower())
+            if again:
+                self._nested = max(0, self._nested - 1)
+                self._take_prefix(len(self._buffer) - len(stripped) + again.end())
+                return []
+            if not last and _open_end(stripped, (self._close,)) == len(stripped):
+                return []
         self._start(last)
         if self._state == ANSWER:
             self._take_prefix(len(self._buffer) - len(stripped))
@@ -134,15 +179,36 @@ class Splitter:
             alone = self._end_alone()
             if alone is not None:
                 return alone
+        if self._nested:
+            nested = self._end_nested()
+            if nested is not None:
+                return nested
         watched = ENDS if self._marked else () if self.prefix else tuple(_ALONE)
+        watched += (self._close,) if self._nested else ()
         keep = 0 if last else _open_end(self._buffer, watched)
         said, self._buffer = self._buffer[: len(self._buffer) - keep], self._buffer[len(self._buffer) - keep :]
         if self._marked:
             for end in ENDS:
                 said = said.replace(end, "")
-        if not self.prefix:
+        if not self.prefix or self._nested:
             self._answer += said
         return [TextPiece(said)]
+
+    def _end_nested(self) -> list[TextPiece] | None:
+        """Find the end of a thought that held its own tags: what seemed to be the answer was a part of it."""
+        for found in _closing(self._close).finditer(self._buffer.lower()):
+            before = self._answer + self._buffer[: found.start()]
+            if before.count("`") % 2 or _count(f"<{self._name}>", before) > _count(self._close, before):
+                continue
+            self.prefix, self._answer = self.prefix + self._answer, ""
+            self._take_prefix(found.end())
+            self._nested -= 1
+            self._state = BETWEEN
+            return [TextPiece("", undo=True), TextPiece(before, thought=True)]
+        return None
+
+    def _no_other_thoughts(self) -> bool:
+        return not self.separate_thoughts and (not self.prefix or self._may_be_answer())
 
     def _end_alone(self) -> list[TextPiece] | None:
         """Find the end of a thought that had no beginning, but not inside code, nor where the text mentions the
@@ -168,6 +234,20 @@ class Splitter:
         taken, self._buffer = self._buffer[:length], self._buffer[length:]
         self.prefix += taken
         return taken
+
+
+def _is_think(name: str) -> bool:
+    return re.split("[:_.]", name)[-1] in _THINK
+
+
+def _closing(close: str) -> re.Pattern[str]:
+    """Return the pattern of a closing tag; blanks may stand before the mark that ends it: </think >."""
+    return re.compile(rf"{re.escape(close[:-1])}\s*{re.escape(close[-1])}")
+
+
+def _count(tag: str, text: str) -> int:
+    """Return how often a tag stands in a text, outside of code."""
+    return len(_closing(tag).findall(_CODE.sub("", text.lower())))
 
 
 def _open_end(text: str, tags: tuple[str, ...]) -> int:

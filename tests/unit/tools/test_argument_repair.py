@@ -1,5 +1,7 @@
 """Calls that are not quite ones: what is mended, and above all what is not."""
 
+# ruff: noqa: RUF001 - typographic quotes and wide marks are what some of these cases are about
+
 from __future__ import annotations
 
 import json
@@ -47,6 +49,15 @@ GOOD = {"command": "echo one"}
         '~~~json\n{"command": "echo one"}\n~~~',
         '`{"command": "echo one"}`',
         json.dumps("{'command': 'echo one'}"),
+        "{“command”: “echo one”}",
+        '{"command": “echo one”}',
+        "{”command”: ”echo one”}",
+        "{„command“: „echo one“}",
+        "{‘command’: ‘echo one’}",
+        "{«command»: «echo one»}",
+        '{"command"："echo one"，}',
+        "｛“command”：“echo one”｝",
+        "```json\n{“command”: “echo one”,}\n```",
     ],
 )
 def test_what_can_mean_one_thing_only_is_mended(raw: str) -> None:
@@ -76,6 +87,11 @@ def test_what_can_mean_one_thing_only_is_mended(raw: str) -> None:
         '{"a":,}',
         "{,}",
         "[,]",
+        "{“command”: “he said “no””}",
+        "{‘command’: ‘it’s’}",
+        '{“command": “echo one”}',
+        "{“command”: “echo",
+        "{“a”: “x\\”}",
         "not json",
         '["ls"]',
         '"ls"',
@@ -87,7 +103,8 @@ def test_what_was_cut_or_is_a_guess_is_left_as_it_is(raw: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", ['{"a": 1}', "{}", '{"a": "x, }"}', '{"a": "```json\\n{}\\n```"}', '{"a": "{\\"b\\": 1,}"}']
+    "raw",
+    ['{"a": 1}', "{}", '{"a": "“b”：，"}', '{"a": "x, }"}', '{"a": "```json\\n{}\\n```"}', '{"a": "{\\"b\\": 1,}"}'],
 )
 def test_what_is_right_is_not_touched(raw: str) -> None:
     assert repaired_arguments(raw) is None
@@ -98,6 +115,13 @@ def test_control_characters_within_a_text_are_meant() -> None:
     assert mended is not None
     assert json.loads(mended.text) == {"command": "a\tb\nc", "d": 'e"\r'}
     assert "control character" in mended.what and "comma" in mended.what
+
+
+def test_plain_quotes_and_escapes_within_typographic_ones_are_text() -> None:
+    mended = repaired_arguments(r"""{“a”: “say "no" \"yes\" 'it’s' \\”, "b": "“c”", “d”: “x\ty”}""")
+    assert mended is not None
+    assert json.loads(mended.text) == {"a": 'say "no" "yes" \'it’s\' \\', "b": "“c”", "d": "x\ty"}
+    assert "typographic" in mended.what
 
 
 def test_words_and_quotes_of_python_are_json() -> None:
@@ -143,6 +167,14 @@ KNOWN = ["shell", "read_file", "file.read", "now"]
         ("tools/shell", "shell"),
         ("ns::shell", "shell"),
         ("functions.file.read", "file.read"),
+        ("tool:shell", "shell"),
+        ("tools_shell", "shell"),
+        ("default_api__shell", "shell"),
+        ("shell_0", "shell"),
+        ("shell-12", "shell"),
+        ("functions.shell_0", "shell"),
+        ("now_2<|x|>shell_2", None),
+        ("shell_x", None),
         ("shell<|channel|>commentary", "shell"),
         ("shell<|channel|>json", "shell"),
         ("<|channel|>commentary to=functions.shell", "shell"),
@@ -168,7 +200,7 @@ KNOWN = ["shell", "read_file", "file.read", "now"]
         ("Shell", None),
         ("shel", None),
         ("shells", None),
-        ("shell_1", None),
+        ("shell_1", "shell"),
         ("shell now", None),
         ("shell.other", None),
         ("", None),
@@ -177,3 +209,8 @@ KNOWN = ["shell", "read_file", "file.read", "now"]
 )
 def test_names(name: str, meant: str | None) -> None:
     assert repaired_name(name, KNOWN) == meant
+
+
+def test_a_name_that_a_tool_has_is_never_taken_for_another_tool() -> None:
+    assert repaired_name("shell_0", ["shell", "shell_0"]) is None
+    assert repaired_name("functions.shell_0", ["shell", "shell_0"]) is None

@@ -122,3 +122,35 @@ def test_unions_and_references_are_checked(raw: str, problem: str | None) -> Non
 )
 def test_a_malformed_schema_leaves_the_check_to_the_tool(schema: dict[str, object]) -> None:
     assert parse_arguments(ToolSpec("x", "", schema), '{"a": "b"}') == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "given"),
+    [
+        ('{"command": "ls", "timeout": null}', {"command": "ls"}),
+        ('{"command": "ls", "mode": null, "names": null}', {"command": "ls"}),
+        ('{"command": "ls", "count": null}', {"command": "ls", "count": None}),
+        ('{"command": "ls", "inner": null}', {"command": "ls"}),
+    ],
+)
+def test_null_for_an_optional_argument_is_as_if_it_was_not_given(raw: str, given: dict[str, object]) -> None:
+    assert parse_arguments(SPEC, raw) == given
+
+
+@pytest.mark.parametrize(
+    "raw", ['{"command": null}', '{"command": "ls", "inner": {"x": null}}', '{"command": "ls", "unknown": null}']
+)
+def test_null_for_a_required_or_unknown_argument_is_told(raw: str) -> None:
+    with pytest.raises(ToolArgumentsError):
+        parse_arguments(SPEC, raw)
+
+
+def test_null_is_left_out_at_every_depth_and_where_a_reference_takes_none() -> None:
+    member = {"type": "object", "properties": {"name": {"$ref": "#/$defs/text"}, "any": {}, "or": {"anyOf": [True]}}}
+    parameters = {
+        "type": "object",
+        "properties": {"all": {"type": "array", "items": member}},
+        "$defs": {"text": {"type": "string"}},
+    }
+    raw = '{"all": [{"name": null, "any": null, "or": null}, {"name": "a"}]}'
+    assert parse_arguments(ToolSpec("t", "", parameters), raw) == {"all": [{"any": None, "or": None}, {"name": "a"}]}

@@ -134,6 +134,17 @@ def test_tags_are_found_wherever_they_are_cut(cut: int) -> None:
         ("Write <think>x</think> around it.", "Write <think>x</think> around it."),
         ("`</think>` ends it.", "`</think>` ends it."),
         ("1 < 2 <thin air", "1 < 2 <thin air"),
+        ("<think>a<think>b</think>c</think>d", "d"),
+        ("<think><think>a</think>d", "d"),
+        ("<think>a</think></think>d", "d"),
+        ("<think>a<think>b<think>c</think>d</think>e</think>\nf", "f"),
+        ("<think>a<think>b</think>c<think>d</think>e</think>f", "f"),
+        ("<think>the tag <think></think>Use <think>x</think> now", "Use <think>x</think> now"),
+        ("<think>the tag `<think>`</think>It is </think> at the end", "It is </think> at the end"),
+        ("<think>a</think>\n</th b", "</th b"),
+        ('<thinking time="3">a</thinking>b', "b"),
+        ("<think>a</thinking>\nb", "b"),
+        ("<thought>a<thought>b</thought>c</thought>d", "d"),
         ("  indented", "  indented"),
         ("<", "<"),
     ],
@@ -144,6 +155,38 @@ def test_only_a_thought_before_the_answer_is_taken_out(text: str, answer: str, c
     assert found.text == answer
     if answer != text:
         assert found.prefix + found.text in (text, text.removesuffix("<|return|>"))
+
+
+@pytest.mark.parametrize("tag", ["thought", "reasoning", "reflection", "Analysis", "scratchpad", "chain_of_thought"])
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<tag>a</tag>\n\nb", "b"),
+        ("<tag>a</tag><reflection>c</reflection>b", "b"),
+        ("<tag>a", "<tag>a"),
+        ("<tag>a</tag>\n", "<tag>a</tag>\n"),
+        ("<tag>a</tag><reflection>b", "<reflection>b"),
+        ("<tag> is a tag for thoughts.", "<tag> is a tag for thoughts."),
+        ("`<tag>` is a tag", "`<tag>` is a tag"),
+        ("The tag <tag>a</tag> is closed", "The tag <tag>a</tag> is closed"),
+        ("<think>a</think><tag>b</tag><c>d</c>", "<tag>b</tag><c>d</c>"),
+    ],
+)
+@pytest.mark.parametrize("cut", [1, 3, 1000])
+def test_a_tag_that_an_answer_may_begin_with_counts_only_before_more_and_closed(
+    tag: str, text: str, answer: str, cut: int
+) -> None:
+    text, answer = (part.replace("tag>", f"{tag}>") for part in (text, answer))
+    found = said(*({"content": text[at : at + cut]} for at in range(0, len(text), cut)))
+    assert found.text == answer
+    assert found.prefix + found.text == text
+
+
+def test_such_a_tag_is_text_beside_thoughts_in_a_field_and_a_thought_before_a_call() -> None:
+    text = "<analysis>a</analysis>b"
+    assert said({"reasoning_content": "plan"}, {"content": text}).text == text
+    asked = said({"content": "<analysis>a</analysis>"}, call(ONE, "shell", index=0, id="a"))
+    assert (asked.text, asked.prefix) == ("", "<analysis>a</analysis>")
 
 
 def test_what_was_shown_as_the_answer_is_taken_back_when_it_was_a_thought() -> None:

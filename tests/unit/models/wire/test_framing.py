@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable
 import httpx2
 import pytest
 
-from kubiya_worker.models.wire import framing
+from kubiya_worker.models.wire import framing, stray_lines
 from kubiya_worker.models.wire.framing import Body, StreamEvent
 
 
@@ -97,3 +97,35 @@ def test_json_may_come_in_lines() -> None:
     assert framing.documents('{"a": 1}\n\n{"a": 2}\n[DONE]\n') == [{"a": 1}, {"a": 2}]
     assert framing.documents('[{"a": 1}]') == [{"a": 1}]
     assert framing.documents('{"a": ') is None
+
+
+STRAY = [
+    b'{"error": "gone"}\n\n',
+    b'{"error": "gone"}',
+    b'{\r\n  "error":\r\n  "gone"\r\n}\r\n\r\n',
+    b'error: {"error": "gone"}\n\n',
+    b'\nevent: error\n{"error": "gone"}\n',
+    b'\nevent: error\ndata: {"error": "gone"}\n\n',
+]
+
+
+@pytest.mark.parametrize("stray", STRAY)
+@pytest.mark.parametrize("before", [b'data: {"a": 1}\n\n', b'data: {"a": 1}\n', b': on\r\n\r\ndata: {"a": 1}\r\n'])
+@pytest.mark.parametrize("cut", [1, 2, 5, 1000])
+def test_an_error_without_its_field_is_read_wherever_it_is_cut(before: bytes, stray: bytes, cut: int) -> None:
+    _, events = read(before + stray, cut)
+    assert [event.value for event in events] == [{"a": 1}, {"error": "gone"}]
+
+
+@pytest.mark.parametrize("cut", [1, 1000])
+def test_a_stray_line_counts_only_if_it_can_be_read(cut: int) -> None:
+    _, events = read(b'data: {"a": 1}\n\n{"broken\n\nhello: you\n\ndata: {"b": 2}\n\n[DONE]\n\n', cut)
+    assert [event.value for event in events] == [{"a": 1}, {"b": 2}, None]
+    assert events[-1].end
+
+
+def test_a_line_that_never_ends_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stray_lines, "LARGEST", 10)
+    lines = stray_lines.StrayLines()
+    assert lines.feed(b"data: 12345678") == b"data: 12345678\n"
+    assert lines.feed(b"data: 1\r") == b"" and lines.flush() == b"data: 1\n"
