@@ -75,6 +75,12 @@ class Declared:
     profile: Profile | None
     paths: tuple[str, ...] = ()  # as the skill has them, for the model
     grants: tuple[str, ...] = ()
+    unconfined_writes: tuple[str, ...] = ()
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Return what may be written beside the workspace; without a confinement, what an argument may name for it."""
+        return self.unconfined_writes if self.profile is None else self.profile.writes
 
     @property
     def confirms(self) -> bool:
@@ -104,9 +110,17 @@ class Declared:
         )
 
 
-def of_skill(skill: Skill, workspace: Path, *, reads: tuple[str, ...] = (), writes: tuple[str, ...] = ()) -> Declared:
+def of_skill(
+    skill: Skill,
+    workspace: Path,
+    *,
+    reads: tuple[str, ...] = (),
+    writes: tuple[str, ...] = (),
+    judges_lines: bool = False,
+) -> Declared:
     """Return what a skill declares. `reads` and `writes` are further paths that its other keys imply.
 
+    One that `judges_lines` checks what an argument names for writing, so its `write_paths` count unconfined too.
     Raises ConfigurationError.
     """
     word = skill.configuration.get("confinement")
@@ -121,10 +135,13 @@ def of_skill(skill: Skill, workspace: Path, *, reads: tuple[str, ...] = (), writ
             raise skill.wrong("grants", f"a list of: {', '.join(GRANTS)}{hint}")
     network = skill.flag("network", True)
     if word in ("off", False):
-        for key in ("read_paths", "write_paths", "grants", "network"):
+        unused = (
+            ("read_paths", "grants", "network") if judges_lines else ("read_paths", "write_paths", "grants", "network")
+        )
+        for key in unused:
             if skill.configuration.get(key) is not None:
                 raise skill.wrong(key, 'absent with `confinement: "off"`, which allows everything')
-        return Declared(None)
+        return Declared(None, unconfined_writes=_full((*declared["write_paths"], *writes)))
     profile = make(
         workspace,
         reads=(*declared["read_paths"], *reads),

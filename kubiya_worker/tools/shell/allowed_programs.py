@@ -18,7 +18,7 @@ from typing import Final
 from kubiya_worker.tools.shell import git_rules, private_files, variables
 from kubiya_worker.tools.shell.command_line import CommandRefused
 from kubiya_worker.tools.shell.hazards import hazard
-from kubiya_worker.tools.shell.options import Place
+from kubiya_worker.tools.shell.options import Options, Place
 
 # A file with many names: its own name does not say what it does.
 _MULTICALL: Final = frozenset({"busybox", "toybox", "coreutils", "uutils"})
@@ -34,19 +34,30 @@ PLAIN_READERS: Final = frozenset(
     ).split()
 )
 
-# Programs that run the program in their operands: letters of options without and with a value, operands before it.
-_LAUNCHERS: Final[Mapping[str, tuple[str, str, int]]] = {
-    "env": ("i", "u", 0),
-    "nice": ("", "n", 0),
-    "nohup": ("", "", 0),
-    "timeout": ("v", "ks", 1),
-    "time": ("pv", "", 0),
-    "stdbuf": ("", "ioe", 0),
-    "ionice": ("t", "cn", 0),
-    "setsid": ("cfw", "", 0),
-    "sudo": ("nEHk", "ug", 0),
-    "doas": ("n", "u", 0),
-    "xargs": ("0rtx", "nLPIsd", 0),
+# Programs that run the program in their operands: their options, and the operands before that program.
+_LAUNCHERS: Final[Mapping[str, tuple[Options, int]]] = {
+    "env": (Options(plain="i", valued="u", long="ignore-environment unset=", ends=True), 0),
+    "nice": (Options(plain="0123456789", valued="n", long="adjustment=", ends=True), 0),
+    "nohup": (Options(ends=True), 0),
+    "timeout": (
+        Options(plain="v", valued="ks", long="foreground preserve-status kill-after= signal= verbose", ends=True),
+        1,
+    ),
+    "time": (Options(plain="pv", long="portability verbose", ends=True), 0),
+    "stdbuf": (Options(valued="ioe", long="input= output= error=", ends=True), 0),
+    "ionice": (Options(plain="t", valued="cn", long="class= classdata= ignore", ends=True), 0),
+    "setsid": (Options(plain="cfw", long="ctty fork wait", ends=True), 0),
+    "sudo": (Options(plain="nEHk", valued="ug", long="non-interactive set-home user= group=", ends=True), 0),
+    "doas": (Options(plain="n", valued="u", ends=True), 0),
+    "xargs": (
+        Options(
+            plain="0rtx",
+            valued="nLPIsd",
+            long="null no-run-if-empty verbose exit max-args= max-procs= max-chars= delimiter= replace",
+            ends=True,
+        ),
+        0,
+    ),
 }
 # These can run anything in ways that are hard to follow: with a blocked list, "*" does not allow them.
 _INTERPRETERS: Final = re.compile(
@@ -67,6 +78,7 @@ class AllowedPrograms:
     search_path: tuple[str, ...] = ()
     private: tuple[Path, ...] = field(default=())  # folders and files of the worker itself, which no argument may name
     roots: tuple[Path, ...] = ()  # folders that git may work in, besides the one that it is started in
+    writable: tuple[Path, ...] = ()  # further ones that an argument may name for writing
     elsewhere: bool = False  # the programs run on another host, whose files cannot be looked at here
 
     def check(self, argv: Sequence[str], cwd: Path, depth: int = 0, *, bare: bool = False) -> str:
@@ -96,7 +108,7 @@ class AllowedPrograms:
                 f"The command {names[0]} runs other programs; with blocked commands it must be allowed by name"
             )
         for name in names:
-            place = Place(cwd, (cwd, *self.roots), nowhere=self.elsewhere)
+            place = Place(cwd, (cwd, *self.roots, *self.writable), nowhere=self.elsewhere)
             reason = hazard(name, argv[1:], place)
             if not reason and name == "git" and (bare or self.elsewhere):
                 reason = "git is not run without the variables that keep a repository from running programs"
@@ -212,27 +224,28 @@ def _takes_variables_away(name: str, arguments: Sequence[str]) -> bool:
 
 def _inner(name: str, arguments: Sequence[str]) -> list[str]:
     """Return the command inside a launcher's arguments, empty when there is none; raise Refused if it is unclear."""
-    plain, valued, operands = _LAUNCHERS[name]
-    index = 0
-    while index < len(arguments):
-        argument = arguments[index]
-        if argument == "--":
-            index += 1
-            break
-        if not argument.startswith("-"):
-            break
-        letters = argument[1:].lstrip(plain)
-        if letters and (argument.startswith("--") or letters[0] not in valued):
-            raise CommandRefused(f"The option {argument} of {name} is not allowed")
-        index += 2 if len(letters) == 1 else 1
+    options, operands = _LAUNCHERS[name]
+    given = options.read(arguments, Place())
+    if name == "env" and given.operands[:1] == ("-",):  # an old way to write -i
+        given = options.read(given.operands[1:], Place())
+    if given.refused:
+        raise CommandRefused(f"{name} is not run with {given.refused}")
+    words, index = given.operands, 0
     if name in ("env", "sudo"):
-        while index < len(arguments) and re.match(r"[A-Za-z_]\w*=", arguments[index]):
-            variable = arguments[index].split("=")[0]
-            value = arguments[index].partition("=")[2]
+        while index < len(words) and re.match(r"[A-Za-z_]\w*=", words[index]):
+            variable = words[index].split("=")[0]
+            value = words[index].partition("=")[2]
             if not variables.HARMLESS.fullmatch(variable) or not variables.is_harmless_value(variable, value):
                 raise CommandRefused(
                     f"{name} must not set {variable} to {value[:40]!r}: programs may run others because of it. "
                     "Variables for output (LANG, LC_ALL, TZ, COLUMNS and the like) may be set"
                 )
             index += 1
-    return list(arguments[index + operands :])
+    inner = list(words[index + operands :])
+    for mark in (*given.values("-I"), *(value or "{}" for value in given.values("--replace"))):
+        replaced = inner if inner and Path(inner[0]).name in _LAUNCHERS else inner[:1]
+        if any(mark in word for word in replaced):  # what is read would become a program, or a variable for one
+            raise CommandRefused(
+                f"xargs must not put what it reads in place of {mark!r} before the program that it runs"
+            )
+    return inner

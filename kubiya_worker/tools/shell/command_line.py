@@ -145,7 +145,7 @@ def _stages(command: str) -> list[list[tuple[str, bool]]]:
                 word.append(command[at])
             at += 1
         else:
-            _no_expansion(command, at - 1)
+            _no_expansion(command, at - 1, quotes=True)
             pattern = pattern or char in "*?[{"
             word.append(char)
     if word is not None:
@@ -171,13 +171,15 @@ def _double_quoted(command: str, at: int) -> tuple[str, int]:
     raise CommandRefused("The command has a double quote that is not closed")
 
 
-def _no_expansion(command: str, at: int) -> None:
+def _no_expansion(command: str, at: int, *, quotes: bool = False) -> None:
     """Raise Refused for text outside single quotes that a shell would replace."""
     char, following = command[at], command[at + 1 : at + 2]
     if char == "`" or (char == "$" and following == "("):
         raise CommandRefused(
             f"{_ONE_PROGRAM}: command substitution cannot be used. Run the inner command by a call of its own"
         )
+    if quotes and char == "$" and following in ("'", '"'):
+        raise CommandRefused(f"{_ONE_PROGRAM}: $'…' is not read. Put the characters themselves between quotes")
     if char == "$" and (following == "{" or following == "_" or following.isalpha()):
         raise CommandRefused(
             f"{_ONE_PROGRAM}: variables are not replaced. Write the value itself, or quote a literal $ with '"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from kubiya_worker.tools.shell.options import Given, Place
@@ -14,6 +15,15 @@ _CURL_ADDRESS: Final = re.compile(
 )
 
 
+def names_of_addresses(addresses: Iterable[str], place: Place) -> str | None:
+    """Return the file, named as the end of an address is, by which a download would get outside: through a link."""
+    for address in addresses:
+        name = re.sub(r"[?#].*", "", address).rsplit("/", 1)[-1]
+        if name and place.outside(name):
+            return f"{name[:80]}, which leads outside of the workspace"
+    return None
+
+
 def check(given: Given, place: Place) -> str | None:
     """Return what curl must not get: addresses of files, also in letters that curl itself decodes or expands."""
     literal = given.has("-g", "--globoff")
@@ -21,6 +31,18 @@ def check(given: Given, place: Place) -> str | None:
         text = re.sub(r"[\[\]{}]", "", address) if literal else address
         if not _CURL_ADDRESS.fullmatch(text) or re.match(r"\s*file:", text, re.IGNORECASE):
             return f"the address {address[:80]}"
+    for value in given.values("--url"):
+        if value.startswith("@"):  # newer versions read addresses from that file
+            return f"--url {value[:80]}, which is a list of addresses"
+    for value in given.values("--cert-type", "--key-type"):
+        if value.upper() not in ("PEM", "DER", "P12"):
+            return f"the type {value[:40]}, which loads a library"
+    if given.has("-O", "--remote-name", "--remote-name-all"):
+        addresses = (*given.operands, *given.values("--url"))
+        if not literal and any(char in address for address in addresses for char in "[]{}"):
+            return "-O with a pattern in the address, whose names are not known before"
+        if found := names_of_addresses(addresses, place):
+            return found
     for value in given.values("-o", "--output"):
         if "#" in value:  # curl puts a part of the address there, which may lead elsewhere
             return f"-o {value[:80]}, whose name is not known before"

@@ -45,11 +45,44 @@ def outside(program: str, arguments: Sequence[str], cwd: Path, roots: Sequence[P
             return f"the bare repository {place}, whose configuration could name programs"
         if setting := _unknown_setting(program, place, roots):
             return f"the setting {setting} of the repository {place.parent}, by which git could run a program"
-    for argument in arguments[index:]:
+    for argument in _without_texts(arguments[index:]):
         for part in _paths(argument):
             if part != "/dev/null" and not _inside(folder / part, roots):
                 return f"{part[:80]}, which is outside of the workspace"
     return None
+
+
+# Options whose value git takes for text in each of its commands, and those with a value behind them in some.
+_TEXT: Final = re.compile(
+    r"--(?:message|grep|author|committer|format|pretty|since|until|after|before|date|subject-prefix|grep-reflog|sort"
+    r"|trailer|word-diff-regex|ignore-matching-lines)=.*",
+    re.DOTALL,
+)
+_TEXT_BEHIND: Final = {
+    **dict.fromkeys(("commit", "tag", "merge", "stash"), ("-m", "-am")),
+    **dict.fromkeys(("log", "diff", "show", "whatchanged", "rev-list", "diff-tree"), ("-S", "-G")),
+    "grep": ("-e",),
+}
+
+
+def _without_texts(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a command without those that git takes for a text or a pattern, not for a file."""
+    command, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
+    behind = _TEXT_BEHIND.get(command, ())
+    # Its first operand is the pattern, unless an option has given one.
+    pattern = command == "grep" and not any(re.match(r"-[A-Za-z0-9]*[ef]", word) for word in rest)
+    kept: list[str] = []
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            return [*kept, *rest]
+        if word in behind:
+            rest = rest[1:]
+        elif pattern and not word.startswith("-"):
+            pattern = False
+        elif not (_TEXT.fullmatch(word) or (word.startswith(behind) and word[:2] in ("-S", "-G", "-m"))):
+            kept.append(word)
+    return kept
 
 
 def _paths(argument: str) -> Iterator[str]:

@@ -7,11 +7,23 @@ are not restricted here: allowing `python3` allows everything.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
-from kubiya_worker.tools.shell import awk_program, curl_addresses, git_options, sed_script, subcommands
+from kubiya_worker.tools.shell import (
+    awk_program,
+    changed_files,
+    compilers,
+    curl_addresses,
+    git_options,
+    sed_script,
+    ssh_programs,
+    subcommands,
+)
 from kubiya_worker.tools.shell.option_tables import TABLE
 from kubiya_worker.tools.shell.options import Arguments, Given, Place
 from kubiya_worker.tools.shell.process_list import check as ps
@@ -39,7 +51,7 @@ def _without(pattern: str, why: str) -> Rule:
 def _tar(given: Given, place: Place) -> str | None:
     archive = given.values("-f", "--file")
     for name in archive:
-        if re.match(r"[A-Za-z0-9_.@-]+:", name):
+        if ":" in name.split("/")[0]:
             return f"{name}, which is an archive on another host"
     reading = given.has("-t", "--list", "-d", "--diff", "--compare", "-x", "--extract", "--get")
     if not reading:
@@ -50,18 +62,18 @@ def _tar(given: Given, place: Place) -> str | None:
             return "-x on another host, where it writes into the folder that it runs in"
         if given.has("-P", "--absolute-names"):
             return "-P, by which an archive writes outside of the workspace"
-        outside = next((name for name in given.values("-C", "--directory") if place.outside(name)), "")
+        folder, folders = place, [*given.values("--one-top-level")]
+        for name in given.values("-C", "--directory"):  # each one is seen from the one before it
+            if folder.outside(name):
+                return f"{name}, which writes outside of the workspace"
+            folder = Place(Path(os.path.realpath(folder.cwd / name)), place.roots)
+        outside = next((name for name in folders if name and folder.outside(name)), "")
         return f"{outside}, which writes outside of the workspace" if outside else None
     return None
 
 
 def _date(given: Given, place: Place) -> str | None:
     return next((f"{word}, which would set the clock" for word in given.operands if not word.startswith("+")), None)
-
-
-def _ssh(given: Given, place: Place) -> str | None:
-    host = given.operands[0] if given.operands else ""
-    return f"the host {host}" if host.startswith("-") else None
 
 
 _PSQL_COMMAND: Final = re.compile(
@@ -78,12 +90,66 @@ def _psql(given: Given, place: Place) -> str | None:
     )
 
 
+def _prefix(given: Given, position: int, place: Place, *, every: bool = False) -> str | None:
+    names = given.operands if every else given.operands[position : position + 1]
+    return next((f"{name}, which writes outside of the workspace" for name in names if place.outside(name)), None)
+
+
+def _openssl(given: Given, place: Place) -> str | None:
+    """Return a password that openssl would take from a file, a descriptor or its input."""
+    wrong = (value for value in given.values("-passin", "-passout") if not value.startswith(("pass:", "env:")))
+    return next((f"the password {value[:40]}: give it as pass:…" for value in wrong), None)
+
+
+def _zstd(given: Given, place: Place) -> str | None:
+    """Return a file beside which zstd would write, or which it would remove."""
+    reads = given.has("-c", "--stdout", "-t", "--test", "-l", "--list", "-o") and not given.has("--rm")
+    return None if reads else _prefix(Given(operands=given.operands), 0, place, every=True)
+
+
+def _jq(given: Given, place: Place) -> str | None:
+    """Return a program of jq that loads files: only at its beginning can it name any."""
+    for text in given.operands:
+        program = text.lstrip()
+        unclear = program.startswith("#") and re.search(r"\b(import|include|module)\b", program)
+        if unclear or re.match(r"(import|include|module)\b", program):
+            return f"{text[:80]}, which loads files"
+    return None
+
+
+_DESCRIBES: Final = re.compile(
+    r"\.(?:tables|schema|indexes|indices|databases|dump|fullschema|stats|show|dbinfo|help|version|lint fkey-indexes)"
+    r"(?: +[\w%]+)*|\.(?:mode|headers?|timer|width|nullvalue|bail|echo|changes|eqp)(?: +[\w-]+)+"
+)
+_SQLITE_REACHES: Final = re.compile(
+    r"^\s*\.|\b(load_extension|readfile|writefile|edit|fsdir|lsdir|fts3_tokenizer|zipfile|sqlar_\w+)\s*\("
+    r"|\battach\b|\bvacuum\b.*\binto\b|\bfsdir\b|\bcreate\s+virtual\b",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def _sqlite(given: Given, place: Place) -> str | None:
+    """Return what sqlite3 must not get: commands that reach files, and a database outside that it could change."""
+    for text in (*given.operands, *(value for _, value in given.options)):
+        if _SQLITE_REACHES.search(text) and not _DESCRIBES.fullmatch(text.strip()):
+            return f"{text[:80]}, {_REACHES}"
+    for name in given.operands[:1]:
+        path = unquote(re.sub(r"[?#].*", "", name[5:])) if name.lower().startswith("file:") else name
+        path = re.sub(r"^//(?:localhost)?(?=/)", "", path)
+        if name != ":memory:" and not given.has("-readonly", "--readonly") and place.outside(path):
+            return f"{name[:80]}, which lies outside of the workspace, unless with -readonly"
+    return None
+
+
 _REACHES: Final = "which reaches files or programs"
 _WRITES_IT: Final = "a second file, which it writes to"
 RULES: Final[Mapping[str, Rule]] = {
     "tar": _tar,
     "date": _date,
-    "ssh": _ssh,
+    "ssh": ssh_programs.ssh,
+    **dict.fromkeys(("scp", "sftp"), ssh_programs.scp),
+    "rsync": changed_files.local_target,
+    **dict.fromkeys(("zstd", "unzstd", "zstdmt", "pzstd"), _zstd),
     "psql": _psql,
     "curl": curl_addresses.check,
     "uniq": _at_most(1, _WRITES_IT),
@@ -97,27 +163,20 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "less": _without(r"^\+", "which is a command of less"),
     "more": _without(r"^\+", "which is a command of more"),
-    "strings": _without(r"^@", "which names a file with options"),
-    "nm": _without(r"^@", "which names a file with options"),
-    "objdump": _without(r"^@", "which names a file with options"),
-    "readelf": _without(r"^@", "which names a file with options"),
-    "jq": _without(r"\b(import|include)\b|\binput_filename\b.*\bget_search_list\b", "which loads files"),
-    "sqlite3": _without(
-        r"^\s*\.|\b(load_extension|readfile|writefile|edit|fsdir|lsdir|fts3_tokenizer|zipfile|sqlar_\w+)\s*\("
-        r"|\battach\b|\bvacuum\b.*\binto\b|\bfsdir\b|\bcreate\s+virtual\b",
-        _REACHES,
+    **dict.fromkeys(
+        ("strings", "nm", "objdump", "readelf", "size", "addr2line", "c++filt"),
+        _without(r"^@", "which names a file with options"),
     ),
+    "jq": _jq,
+    "sqlite3": _sqlite,
+    "openssl": _openssl,
+    "wget": lambda given, place: curl_addresses.names_of_addresses(given.operands, place),
     "mysql": _without(
         r"\\[!.TPeRdGu]|(^|;)\s*(system|source|tee|pager|edit|nopager|prompt|delimiter)\b|\binto\s+(outfile|dumpfile)\b"
         r"|\bload_file\s*\(|\bload\s+(data|xml)\b",
         _REACHES,
     ),
 }
-
-
-def _prefix(given: Given, position: int, place: Place) -> str | None:
-    names = given.operands[position : position + 1]
-    return next((f"{name}, which writes outside of the workspace" for name in names if place.outside(name)), None)
 
 
 CHECKS: Final[Mapping[str, Callable[[Arguments, Place], str | None]]] = {
@@ -129,6 +188,14 @@ CHECKS: Final[Mapping[str, Callable[[Arguments, Place], str | None]]] = {
     "bsdtar": lambda arguments, place: "anything: use tar",
     "lftp": lambda arguments, place: "anything: it runs programs. Use curl",
     "socat": lambda arguments, place: "anything: its addresses run programs and open files. Use nc or curl",
+    **changed_files.CHECKS,
+    "objcopy": lambda arguments, place: "anything: it is not known here which of its words are files",
+    "ar": compilers.ar,
+    "ld": compilers.ld,
+    "as": compilers.assembler,
+    "ssh-keygen": ssh_programs.keygen,
+    "ssh-add": ssh_programs.add,
+    "ssh-keyscan": ssh_programs.keyscan,
     "hg": lambda arguments, place: subcommands.hg(arguments, place),
     **{name: each.check for name, each in subcommands.PROGRAMS.items()},
 }
@@ -143,8 +210,9 @@ def hazard(program: str, arguments: Arguments, place: Place | None = None) -> st
     place = place or Place()
     if place.nowhere and program in _WRITE_WHERE_THEY_RUN:
         return f"{program} is not run on another host: it writes into the folder that it runs in"
-    if program in CHECKS:
-        found = CHECKS[program](arguments, place)
+    check = CHECKS.get(program) or (compilers.check if compilers.NAME.fullmatch(program) else None)
+    if check:
+        found = check(arguments, place)
         return f"{program} is not run with {found}" if found else None
     if program not in TABLE:
         return None

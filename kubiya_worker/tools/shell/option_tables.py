@@ -132,12 +132,16 @@ TABLE: Final[Mapping[str, Options]] = {
         "help",
     ),
     "unzip": Options(plain="lvtqonjaCpzuZTx", valued="d", writes="-d"),
-    "zstd": Options(
-        plain="dclfkqvtr0123456789Tz",
-        valued="oD",
-        long="decompress compress stdout force keep quiet verbose test list fast long ultra check no-check rm threads= "
-        "version help",
-        writes="-o",
+    **dict.fromkeys(
+        ("zstd", "unzstd", "zstdcat", "zstdmt", "pzstd"),
+        Options(
+            plain="dclfkqvtr0123456789Tz",
+            valued="oD",
+            long="decompress compress stdout force keep quiet verbose test list fast long ultra check no-check rm "
+            "threads= "
+            "version help",
+            writes="-o",
+        ),
     ),
     "rsync": Options(
         plain="avzrlptgoDHAXSnhPiucIWxqmdLkKbRO0146",
@@ -154,10 +158,10 @@ TABLE: Final[Mapping[str, Options]] = {
         "cvs-exclude "
         "executability version help",
     ),
-    "scp": Options(plain="346ABCpqrTv", valued="ciPl"),
-    "sftp": Options(plain="46aCNpqrv", valued="BciPRl"),
+    "scp": Options(plain="346ABCpqrTv", valued="ciPlo"),
+    "sftp": Options(plain="46aCNpqrv", valued="BciPRlo"),
     # Port forwarding, other configurations, logs and libraries are not among these.
-    "ssh": Options(plain="46aCknNqTtvVx", valued="bcilmpJB", ends=True),
+    "ssh": Options(plain="46aCknNqTtvVx", valued="bcilmpJBo", ends=True),
     "tar": Options(
         plain="ctxruAdvzjJapkmhSOwWlnosBRUGiPZ0123456789",
         valued="fCTbXVNKg",
@@ -168,14 +172,15 @@ TABLE: Final[Mapping[str, Options]] = {
         "anchored no-anchored ignore-case no-recursion recursion null no-null verbatim-files-from exclude-vcs "
         "exclude-caches exclude-vcs-ignores absolute-names full-time utc block-number verify multi-volume ignore-zeros "
         "version help check-links ignore-failed-read no-ignore-command-error xattrs acls selinux no-xattrs no-acls "
-        "no-selinux file= directory= exclude= exclude-from= files-from= strip-components= format= blocking-factor= "
+        "no-selinux one-top-level file= directory= exclude= exclude-from= files-from= strip-components= format= "
+        "blocking-factor= "
         "level= label= newer= after-date= newer-mtime= mode= owner= group= mtime= sort= transform= xform= suffix= "
         "occurrence= starting-file= exclude-tag= show-transformed-names warning= quoting-style= listed-incremental=",
         writes="-g --listed-incremental",
     ),
-    # `-o` may write in the workspace; `-K`, `-c`, `-D`, `-J`, `-O`, `-n` and `-E` read or write files of their own.
+    # `-o` and `-O` may write in the workspace; `-K`, `-c`, `-D`, `-J` and `-n` read or write files of their own.
     "curl": Options(
-        plain="0123456gGfiIkLNqsSvVZ#japlMh",
+        plain="0123456gGfiIkLNqsSvVZ#japlMhO",
         valued="dHXbuAeFmxrwyYzPQtUCETo",
         long="get globoff fail fail-with-body fail-early include head insecure location location-trusted no-buffer "
         "disable silent show-error verbose version parallel parallel-immediate progress-bar junk-session-cookies "
@@ -184,7 +189,8 @@ TABLE: Final[Mapping[str, Options]] = {
         "tr-encoding path-as-is raw post301 post302 post303 retry-connrefused retry-all-errors remote-time ssl "
         "ssl-reqd "
         "anyauth basic digest ntlm negotiate proxy-insecure tcp-nodelay tcp-fastopen no-keepalive no-progress-meter "
-        "styled-output trace-time ftp-pasv list-only use-ascii create-dirs xattr help cert-status "
+        "remote-name remote-name-all styled-output trace-time ftp-pasv list-only use-ascii create-dirs xattr help "
+        "cert-status "
         "suppress-connect-headers "
         "data= data-raw= data-binary= data-ascii= data-urlencode= json= header= request= user= form= form-string= "
         "user-agent= cookie= referer= max-time= connect-timeout= retry= retry-delay= retry-max-time= proxy= "
@@ -236,7 +242,10 @@ TABLE: Final[Mapping[str, Options]] = {
         "hex base64 r binary list a v b s help strict in= ext= checkend= checkhost= checkip= connect= servername= "
         "starttls= CAfile= CApath= alpn= verify= verify_hostname= verify_ip= untrusted= inform= outform= nameopt= "
         "certopt= dateopt= cipher= ciphersuites= groups= cert= key= host= port= commands digest-commands "
-        "cipher-algorithms -help proxy= xmpphost= 4 6 no-CAfile no-CApath",
+        "cipher-algorithms -help proxy= xmpphost= 4 6 no-CAfile no-CApath check info nodes noenc nokeys nocerts "
+        "clcerts cacerts new newkey= keyout= out= subj= addext= days= x509 passin= passout= pubin pubout signature= "
+        "sign= aes128 aes256 aes-128-cbc aes-256-cbc pbkdf2 salt iter= d e A i asn1 ",
+        writes="-out -keyout",
     ),
     "dig": Options(plain="46mruvh", valued="btpcqxy"),
     "nc": Options(plain="46vznudN", valued="wspiXxq"),
@@ -277,6 +286,22 @@ TABLE: Final[Mapping[str, Options]] = {
     ),
     "readelf": Options(
         plain="ahlSgteWsnruVdAIc", valued="xp", optional="w", long="all headers sections symbols dynamic notes wide"
+    ),
+    "size": Options(plain="ABdoxt", long="format= radix= common totals version help"),
+    "addr2line": Options(
+        plain="aipsfCr",
+        valued="eb",
+        long="addresses exe= functions basenames inlines pretty-print demangle version help",
+    ),
+    "c++filt": Options(plain="_ntirp", valued="s", long="format= no-params types no-strip-underscore version help"),
+    **dict.fromkeys(
+        ("bat", "batcat"),
+        Options(
+            plain="AnpSuPd",
+            valued="lHr",
+            long="show-all plain language= highlight-line= file-name= diff number tabs= wrap= terminal-width= color= "
+            "decorations= style= theme= line-range= list-languages list-themes version help",
+        ),
     ),
     "lscpu": Options(plain="aebcxpyJs", long="all extended json parse online offline"),
     "dpkg": Options(

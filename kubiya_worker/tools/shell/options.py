@@ -28,13 +28,16 @@ class Place:
     roots: tuple[Path, ...] = ()
     nowhere: bool = False
 
-    def outside(self, name: str) -> bool:
-        """Return whether a file lies outside the folders, after `~` and links."""
+    def outside(self, name: str, *, links: bool = False) -> bool:
+        """Return whether a file lies outside the folders, after `~` and links. With `links` a last link stays one."""
         if name in NOWHERE:
             return False
         if self.nowhere:
             return True
-        real = os.path.realpath(self.cwd / os.path.expanduser(name))  # noqa: PTH111 - `~nobody` must not raise
+        path = str(self.cwd / os.path.expanduser(name))  # noqa: PTH111 - `~nobody` must not raise
+        folder, last = os.path.split(path)
+        kept = links and last not in ("", ".", "..")
+        real = os.path.join(os.path.realpath(folder), last) if kept else os.path.realpath(path)  # noqa: PTH118
         return not any(Path(real).is_relative_to(os.path.realpath(root)) for root in (self.cwd, *self.roots))
 
 

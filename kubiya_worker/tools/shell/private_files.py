@@ -9,20 +9,26 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from kubiya_worker.tools.shell import name_lists
 from kubiya_worker.tools.shell.command_line import CommandRefused
 
 # Below /proc/<process>: environments, memory, and ways around the folder that a program was given.
 _PROC_SECRETS: Final = re.compile(
     r"/proc/(?:[^/]+/)(?:task/[^/]+/)?(?:environ|mem|auxv|stack|syscall|maps|smaps|fd|map_files|root|cwd)(?:/|$)|/proc/k(?:core|msg)$"
 )
-_CONTENT_READERS: Final = frozenset("grep egrep fgrep rgrep zgrep rg ag ack tar cp rsync zip cpio scp diff".split())  # noqa: SIM905
+_CONTENT_READERS: Final = frozenset(
+    (  # noqa: SIM905
+        "grep egrep fgrep rgrep zgrep rg ag ack tar cp rsync zip cpio scp diff gzip gunzip zcat pigz zstd unzstd "
+        "zstdcat 7z 7za 7zr 7zz"
+    ).split()
+)
 _SEARCHERS: Final = frozenset({"grep", "egrep", "fgrep", "rgrep", "zgrep", "rg", "ag", "ack"})
-_ALWAYS_RECURSIVE: Final = frozenset({"rg", "ag", "ack", "rgrep", "tar", "rsync"})
+_ALWAYS_RECURSIVE: Final = frozenset({"rg", "ag", "ack", "rgrep", "tar", "rsync", "7z", "7za", "7zr", "7zz"})
 # Options with which a program reads what links below a folder point to; `diff -r` and `zip -r` do so by themselves.
 _FOLLOWING: Final[Mapping[str, re.Pattern[str]]] = {
     **dict.fromkeys(("grep", "egrep", "fgrep", "rgrep", "zgrep"), re.compile(r"-[A-Za-z0-9]*R|--deref")),
@@ -35,19 +41,9 @@ _FOLLOWING: Final[Mapping[str, re.Pattern[str]]] = {
     "zip": re.compile(r"-[A-Za-z]*[rR]|--rec"),
     "scp": re.compile(r"-[A-Za-z0-9]*r"),
     "find": re.compile(r"-L$|-follow$"),
+    **dict.fromkeys(("7z", "7za", "7zr", "7zz"), re.compile(r"[au]$")),
 }
-# Options whose value is a file that holds names of further files: the letter, the long option, and the byte between.
-_NAME_LISTS: Final[Mapping[str, tuple[str, str, str]]] = {
-    "tar": ("T", "--files-from", "\n"),
-    "rsync": ("", "--files-from", "\n"),
-    "sort": ("", "--files0-from", "\0"),
-    "wc": ("", "--files0-from", "\0"),
-    "du": ("", "--files0-from", "\0"),
-    "file": ("f", "--files-from", "\n"),
-    "wget": ("i", "--input-file", "\n"),
-    "git": ("", "--pathspec-from-file", "\n"),
-}
-LIST_LIMIT: Final = 1 << 20  # bytes of a file with names
+_COMPRESSORS: Final = frozenset("gzip gunzip zcat pigz zstd unzstd zstdcat".split())  # noqa: SIM905
 _MOST_PATHS: Final = 256  # in one argument; each costs a look at the file system
 _MOST_ENTRIES: Final = 20_000  # below folders whose links a program follows
 _ELSEWHERE: Final = Path("/.another-host")  # the folder of a program that runs there: it has no name here
@@ -71,14 +67,17 @@ def private_places(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
 
 def check(name: str, arguments: Sequence[str], cwd: Path, private: Sequence[Path]) -> None:
     """Refuse arguments that lead to other processes' environments and memory, or to the worker's own files."""
+    folders = _folders(name, arguments, cwd)
     for argument in arguments:
-        _check_argument(argument, cwd, private)
-    for entry in _listed(name, arguments, cwd):
+        for folder in folders:
+            _check_argument(argument, folder, private)
+    for entry in name_lists.listed(name, arguments, cwd):
         if entry.startswith("-"):
             raise CommandRefused(f"{name} takes {entry[:40]!r} out of the list of names for an option")
-        _check_argument(entry, cwd, private)
+        for folder in folders:
+            _check_argument(entry, folder, private)
     if name in _CONTENT_READERS:
-        for path in _read_whole(name, arguments, cwd):
+        for path in set().union(*(_read_whole(name, arguments, folder) for folder in folders)):
             if path in ("/", "/proc") or (path.startswith("/proc/") and Path(path).is_dir()):
                 raise CommandRefused(f"{name} over {path} would read the inside of all processes. Name other folders")
             if any(folder.is_relative_to(path) for folder in private):
@@ -97,7 +96,7 @@ def check_elsewhere(name: str, arguments: Sequence[str]) -> None:
     for path in (path for argument in arguments for path in _paths(argument, Path("/"))):
         if _PROC_SECRETS.search(path):
             raise CommandRefused(f"The path {path} shows the inside of a process and is not read")
-    if name in _NAME_LISTS and any(_values(arguments, *_NAME_LISTS[name][:2])):
+    if any(name_lists.lists(name, arguments)):
         raise CommandRefused(f"{name} must not take names of files from a list on another host. Name the files")
     if name in _CONTENT_READERS:
         for path in _read_whole(name, arguments, _ELSEWHERE):
@@ -113,48 +112,30 @@ def _check_argument(argument: str, cwd: Path, private: Sequence[Path]) -> None:
 def _check_path(path: str, cwd: Path, private: Sequence[Path]) -> None:
     if _PROC_SECRETS.search(path):
         raise CommandRefused(f"The path {path} shows the inside of a process and is not read")
+    if path.startswith("/proc/") and any(char in path for char in "*?["):
+        raise CommandRefused(f"The path {path} may show the inside of a process and is not read")
+    folded = path.casefold()  # some file systems take both cases for one name
     for folder in private:
-        if path == str(folder) or path.startswith(f"{folder}/") or _is_pattern_for(path, folder):
+        place = str(folder).casefold()
+        if folded == place or folded.startswith(f"{place}/") or _is_pattern_for(folded, Path(place)):
             if cwd.is_relative_to(folder) and Path(path).is_relative_to(cwd):
                 continue  # the workspace lies in there
             raise CommandRefused(f"The path {path} belongs to the worker and is not read")
 
 
-def _listed(name: str, arguments: Sequence[str], cwd: Path) -> Iterator[str]:
-    """Yield the names in the files that the arguments give as lists of names. Raises Refused where one is not clear."""
-    if name not in _NAME_LISTS:
-        return
-    letter, long, mark = _NAME_LISTS[name]
-    zeros = any(option in ("--null", "-0", "--from0", "--pathspec-file-nul") for option in arguments)
-    for file in _values(arguments, letter, long):
-        if file in ("-", "/dev/stdin") or file.startswith(("/dev/fd/", "/proc/")):
-            raise CommandRefused(f"{name} must not take names of files from its input. Name the files themselves")
-        try:
-            with (cwd / file).open("rb") as handle:
-                data = handle.read(LIST_LIMIT + 1)
-        except (OSError, ValueError) as error:
-            raise CommandRefused(f"The list of names {file} cannot be read: {error}") from None
-        if len(data) > LIST_LIMIT:
-            raise CommandRefused(f"The list of names {file} is larger than {LIST_LIMIT} bytes")
-        text = data.decode(errors="surrogateescape")
-        yield from (entry for entry in text.split("\0" if zeros else mark) if entry)
+def _folders(name: str, arguments: Sequence[str], cwd: Path) -> list[Path]:
+    """Return the folders from which a program sees the names that it is given: `tar -C`, or what rsync copies from."""
+    folders = [cwd]
+    if name == "tar":
+        for value in name_lists.values(arguments, "C", "--directory"):  # each one is seen from the one before it
+            folders += [Path(os.path.realpath(folder / _home(value))) for folder in folders[-1:]]
+    elif name == "rsync" and any(name_lists.values(arguments, "", "--files-from")):
+        folders += [cwd / _home(word) for word in arguments if not word.startswith("-")]
+    return list(dict.fromkeys(folders))
 
 
-def _values(arguments: Sequence[str], letter: str, long: str) -> Iterator[str]:
-    """Yield the values of an option, in each way in which getopt takes it."""
-    for index, argument in enumerate(arguments):
-        option, equals, value = argument.partition("=")
-        following = arguments[index + 1] if index + 1 < len(arguments) else ""
-        if len(option) > 3 and option != "--file" and long.startswith(option):  # --file is tar's archive
-            yield value if equals else following
-        elif letter and letter in argument and re.match(r"-[A-Za-z0-9]", argument):
-            attached = argument.partition(letter)[2]
-            yield attached or following
-            if attached:
-                yield following  # letters before it may take the rest as their own value
-        elif letter and index == 0 and re.fullmatch(rf"[A-Za-z]*{letter}[A-Za-z]*", argument):
-            # tar's oldest form: letters without a dash, their values behind them in the same order
-            yield from arguments[1 : 1 + len(argument)]
+def _home(name: str) -> str:
+    return os.path.expanduser(name)  # noqa: PTH111 - `~nobody` must not raise
 
 
 def _check_links(name: str, folders: set[str], cwd: Path, private: Sequence[Path]) -> None:
@@ -193,11 +174,13 @@ def _check_links(name: str, folders: set[str], cwd: Path, private: Sequence[Path
 
 def _read_whole(name: str, arguments: Sequence[str], cwd: Path) -> set[str]:
     """Return the folders that a call reads with all below them; always the current one, which is the default."""
-    letters = "rRa" if name in ("cp", "rsync", "diff") else "rR"
+    letters = "rRa" if name in ("cp", "rsync", "diff") else "r" if name in _COMPRESSORS else "rR"
     options = [argument for argument in arguments if argument.startswith("-")]
     operands = [argument for argument in arguments if not argument.startswith("-")]
     if name not in _ALWAYS_RECURSIVE and not any(
-        re.match(rf"-[A-Za-z0-9]*[{letters}]|--(rec|deref|arch)|--dir|-[A-Za-z]*d", option) for option in options
+        re.match(rf"-[A-Za-z0-9]*[{letters}]|--(rec|deref|arch)", option)
+        or (name not in _COMPRESSORS and re.match(r"--dir|-[A-Za-z]*d", option))
+        for option in options
     ):
         return set()
     if name in _SEARCHERS and not any(re.match(r"-[A-Za-z0-9]*[ef]|--(re|fi)", option) for option in options):
@@ -208,10 +191,13 @@ def _read_whole(name: str, arguments: Sequence[str], cwd: Path) -> set[str]:
 def _paths(argument: str, cwd: Path) -> list[str]:
     """Return the paths in an argument, with links resolved: itself, the value of an option, the text after a mark."""
     parts = {argument, argument[2:] if argument.startswith("-") else argument}
-    for mark in ("=", "@", "file://", ":", ",", "<", ";"):
-        parts.update(part for part in argument.split(mark)[1:] if "/" in part)
+    for mark in ("=", "@", "file://", "file:", ":", ",", "<", ";"):
+        parts.update(part for part in argument.split(mark)[1:] if "/" in part or _is_link(cwd, part))
+    if "?" in argument:  # sqlite3 file:name?mode=ro
+        parts |= {part.partition("?")[0] for part in parts}
     if argument.startswith("-"):  # letters with a value behind them: -xvf/etc/passwd
         parts.update(argument[argument.index(mark) :] for mark in "/~" if mark in argument)
+        parts.update(argument[at:] for at in range(2, min(len(argument), 32)) if _is_link(cwd, argument[at:]))
     parts |= {part.strip("\"'<").replace("\\", "") for part in parts}  # curl and others take quotes off themselves
     parts |= {unquote(part) for part in parts if "%" in part}
     parts |= {os.path.expanduser(part) for part in parts if part.startswith("~")}  # noqa: PTH111 - never raises
@@ -226,6 +212,11 @@ def _paths(argument: str, cwd: Path) -> list[str]:
             except (OSError, ValueError):
                 continue  # a link of /proc that we may not read; the path as it is written has been taken
     return found
+
+
+def _is_link(cwd: Path, name: str) -> bool:
+    """Return whether a word without a slash is a link, so that it leads somewhere else than its letters say."""
+    return 0 < len(name) < 256 and "\0" not in name and Path(cwd, name).is_symlink()
 
 
 def _is_pattern_for(path: str, place: Path) -> bool:

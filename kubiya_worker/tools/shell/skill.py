@@ -10,6 +10,7 @@ import os
 import re
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,7 +116,9 @@ class Shell:
             workspace,
             reads=(*profile.folders_of_programs(self._allowance.search_path), str(self._folder)),
             writes=profile.folder_to_change(self._folder),
+            judges_lines=True,
         )
+        self._allowance = replace(self._allowance, writable=tuple(map(Path, self._declared.writes)))
         self.spec = self._describe(skill)
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:

@@ -82,7 +82,7 @@ _DOCKER: Final = Subcommands(
         "image history, image prune, image rm, image pull, network ls, network list, network inspect, network prune, "
         "volume ls, volume list, volume inspect, volume prune, system df, system info, system events, system prune, "
         "service ls, service ps, service logs, service inspect, node ls, node inspect, stack ls, stack ps, "
-        "context ls, context show"
+        "context ls, context show, compose ps, compose logs, compose ls, compose top, compose images, compose version"
     ),
     own={
         **dict.fromkeys(("run", "container run"), _DOCKER_RUN),

@@ -62,6 +62,7 @@ def test_a_skill_declares_paths_and_grants_and_a_mistake_is_refused(tmp_path: Pa
         {"network": "no"},
         {"confinement": "partly"},
         {"confinement": "off", "grants": ["docker"]},
+        {"confinement": "off", "write_paths": ["/srv"]},
     ):
         with pytest.raises(ConfigurationError, match=next(reversed(wrong))):
             profile.of_skill(Skill("ops", "shell", wrong), tmp_path)

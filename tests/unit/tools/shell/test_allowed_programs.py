@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from kubiya_worker.tools.base import ToolContext
 from kubiya_worker.tools.shell.allowed_programs import AllowedPrograms, trusted_path
 from kubiya_worker.tools.shell.command_line import CommandRefused, parse
 from kubiya_worker.tools.shell.private_files import private_places
+from kubiya_worker.tools.shell.skill import Shell
+from kubiya_worker.tools.skill_configuration import Skill
 from tests.unit.tools.cases import cases
 
 ATTACKS = cases("argument_injection.txt")
@@ -186,3 +189,18 @@ def test_a_recursive_reader_does_not_reach_them_from_above(allowance: AllowedPro
         with pytest.raises(CommandRefused, match="the worker's own files"):
             allowance.check(["grep", "-r", "kby_", folder], tmp_path / "desk")
     assert allowance.check(["grep", "-r", "kby_", "."], tmp_path / "desk")
+
+
+@pytest.mark.parametrize("confinement", ["on", "off"])
+def test_write_paths_are_where_a_line_may_write_confined_or_not(confinement: str, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("ws", "declared", "other")]
+    for folder in folders:
+        folder.mkdir()
+    workspace, declared, other = folders
+    given = {"allowed_commands": ["cp"], "write_paths": [str(declared)], "confinement": confinement}
+    shell = Shell(Skill("ops", "shell", given), workspace)
+    context = ToolContext("e", "t", workspace)
+    for place in (f"{declared}/b", "b"):
+        assert shell.prepared({"command": f"cp /etc/hosts {place}"}, context).programs
+    with pytest.raises(CommandRefused, match="outside of the workspace"):
+        shell.prepared({"command": f"cp /etc/hosts {other}/b"}, context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,23 @@ from tests.unit.tools.cases import cases
 
 ESCAPES = cases("escapes_by_kind.txt")
 BENIGN = cases("benign_by_kind.txt")
-LAUNCHED = {"ls", "date", "df", "ps", "xz", "env", "timeout", "nice", "sudo", "time", "tail", "stdbuf", "nohup", "curl"}
+LAUNCHED = {
+    "ls",
+    "echo",
+    "date",
+    "df",
+    "ps",
+    "xz",
+    "env",
+    "timeout",
+    "nice",
+    "sudo",
+    "time",
+    "tail",
+    "stdbuf",
+    "nohup",
+    "curl",
+}
 PROGRAMS = sorted({line.split()[0] for line in ESCAPES + BENIGN} | LAUNCHED)
 Check = Callable[[str], str]
 
@@ -23,10 +40,25 @@ Check = Callable[[str], str]
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a home with the worker's folder, a workspace, and a folder of programs that all do nothing."""
     folder = tmp_path_factory.mktemp("home")
-    for name in (".kubiya/dev", "bin", "ws"):
+    for name in (".kubiya/dev", "bin", "ws/sub/deep", "outside"):
         (folder / name).mkdir(parents=True)
-    (folder / ".kubiya" / "dev" / "env").write_text("KEY=canary")
-    (folder / "ws" / "names.txt").write_text("a.txt\n")
+    key = folder / ".kubiya" / "dev" / "env"
+    key.write_text("KEY=canary")
+    workspace = folder / "ws"
+    for name, text in {
+        "names.txt": "a.txt\n",
+        "list": f"{key}\n",
+        "list0": f"{key}\0",
+        "rel": ".kubiya/dev/env\n",
+        "sums": "0a  a.txt\nSHA256 (a.txt) = 0a\n",
+        "badsums": f"0a  {key}\n",
+        "badtags": f"SHA256 ({key}) = 0a\n",
+    }.items():
+        (workspace / name).write_text(text)
+    (workspace / "olink").symlink_to("../outside/x")
+    (folder / "linked").mkdir()  # apart, since programs that follow links are refused beside such a link
+    (folder / "linked" / "klink").symlink_to(key)
+    (workspace / "sub" / "up").symlink_to("..")
     for name in PROGRAMS:
         (folder / "bin" / name).write_text("#!/bin/true\n")
         (folder / "bin" / name).chmod(0o755)
@@ -41,15 +73,16 @@ def check(home: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
     )
 
     def checked(line: str) -> str:
-        text = line.replace("{home}", str(home)).replace("\\\\", "\\")
+        text = line.replace("{home}", str(home)).replace("\\\\", "\\").replace("{pid}", str(os.getpid()))
+        text = text.replace("{outside}", str(home / "outside")).replace("{ws}", str(home / "ws"))
         argv = [word.replace("\\n", "\n") if line in ESCAPES else word for word in shlex.split(text)]
-        return allowance.check(argv, home / "ws")
+        return allowance.check(argv, home / ("linked" if "klink" in line else "ws"))
 
     return checked
 
 
 def test_there_are_enough_of_both() -> None:
-    assert len(ESCAPES) >= 500 and len(BENIGN) >= 300
+    assert len(ESCAPES) >= 1000 and len(BENIGN) >= 700
     assert not set(ESCAPES) & set(BENIGN)
 
 
