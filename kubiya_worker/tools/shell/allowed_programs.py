@@ -23,6 +23,17 @@ from kubiya_worker.tools.shell.options import Options, Place
 # A file with many names: its own name does not say what it does.
 _MULTICALL: Final = frozenset({"busybox", "toybox", "coreutils", "uutils"})
 
+_MULTICALL_QUESTIONS: Final = frozenset({"--help", "--list", "--list-full", "--version"})
+# What such a file may be told to be without being listed itself; a shell, an editor or a server is not among them.
+_PLAIN_APPLETS: Final = frozenset(
+    (  # noqa: SIM905
+        "ls echo printf pwd df du ps free uptime date id whoami uname hostname stat readlink realpath basename dirname "
+        "test expr seq sleep which true false find tar cp mv rm mkdir rmdir touch ln chmod chown chgrp dd mktemp "
+        "truncate tee env nice nohup timeout time setsid wget unzip split ip dmesg nslookup netstat pidof pgrep arch "
+        "nproc tty who groups cal factor usleep"
+    ).split()
+)
+
 ANY: Final = "*"  # in a list of allowed programs: every program
 # Programs that treat their input as data, whatever it holds.
 PLAIN_READERS: Final = frozenset(
@@ -43,11 +54,15 @@ _LAUNCHERS: Final[Mapping[str, tuple[Options, int]]] = {
         Options(plain="v", valued="ks", long="foreground preserve-status kill-after= signal= verbose", ends=True),
         1,
     ),
-    "time": (Options(plain="pv", long="portability verbose", ends=True), 0),
+    "time": (Options(plain="pv", valued="f", long="portability verbose format=", ends=True), 0),
     "stdbuf": (Options(valued="ioe", long="input= output= error=", ends=True), 0),
     "ionice": (Options(plain="t", valued="cn", long="class= classdata= ignore", ends=True), 0),
     "setsid": (Options(plain="cfw", long="ctty fork wait", ends=True), 0),
     "sudo": (Options(plain="nEHk", valued="ug", long="non-interactive set-home user= group=", ends=True), 0),
+    "chrt": (Options(plain="bfiorR", ends=True), 1),
+    "taskset": (Options(plain="ac", long="all-tasks cpu-list", ends=True), 1),
+    **dict.fromkeys(("unbuffer", "chronic", "eatmydata"), (Options(ends=True), 0)),
+    "ssh-agent": (Options(plain="cdDks", valued="Et", ends=True), 0),
     "doas": (Options(plain="n", valued="u", ends=True), 0),
     "xargs": (
         Options(
@@ -108,22 +123,32 @@ class AllowedPrograms:
                 f"The command {names[0]} runs other programs; with blocked commands it must be allowed by name"
             )
         for name in names:
-            place = Place(cwd, (cwd, *self.roots, *self.writable), nowhere=self.elsewhere)
-            reason = hazard(name, argv[1:], place)
-            if not reason and name == "git" and (bare or self.elsewhere):
-                reason = "git is not run without the variables that keep a repository from running programs"
-            if not reason and name == "git":
-                outside = git_rules.outside(str(path), argv[1:], cwd, (cwd, *self.roots))
-                reason = f"git is not run with {outside}" if outside else None
-            if reason:
-                raise CommandRefused(f"The arguments are not allowed: {reason}")
-            if name in _LAUNCHERS:
-                inner = _inner(name, argv[1:])
-                if inner and depth < 4:
-                    self.check(inner, cwd, depth + 1, bare=bare or _takes_variables_away(name, argv[1:]))
-                elif inner:
-                    raise CommandRefused(f"The command {name} is nested too deeply")
+            self._judge(name, argv[1:], path, cwd, depth, bare=bare)
+        if names[0] in _MULTICALL and len(argv) > 1 and argv[1] not in _MULTICALL_QUESTIONS:
+            applet, arguments = argv[1], argv[2:]
+            if applet in _MULTICALL or applet not in self.allowed | PLAIN_READERS | _PLAIN_APPLETS:
+                raise CommandRefused(f"The command {applet} of {names[0]} is not allowed. List {applet} to allow it")
+            private_files.check(applet, arguments, cwd, self.private)
+            self._judge(applet, arguments, path, cwd, depth, bare=bare)
         return str(path)
+
+    def _judge(self, name: str, arguments: Sequence[str], path: Path, cwd: Path, depth: int, *, bare: bool) -> None:
+        """Raise CommandRefused for arguments of a program that are not known to be harmless."""
+        place = Place(cwd, (cwd, *self.roots, *self.writable), nowhere=self.elsewhere)
+        reason = hazard(name, arguments, place)
+        if not reason and name == "git" and (bare or self.elsewhere):
+            reason = "git is not run without the variables that keep a repository from running programs"
+        if not reason and name == "git":
+            outside = git_rules.outside(str(path), arguments, cwd, (cwd, *self.roots))
+            reason = f"git is not run with {outside}" if outside else None
+        if reason:
+            raise CommandRefused(f"The arguments are not allowed: {reason}")
+        if name in _LAUNCHERS:
+            inner = _inner(name, arguments)
+            if inner and depth < 4:
+                self.check(inner, cwd, depth + 1, bare=bare or _takes_variables_away(name, arguments))
+            elif inner:
+                raise CommandRefused(f"The command {name} is nested too deeply")
 
     def check_input(self, argv: Sequence[str], further: frozenset[str]) -> None:
         """Raise Refused for a program that may treat its input as a program or as file names.

@@ -161,6 +161,16 @@ PROGRAMS: Final[Mapping[str, ChangedFiles]] = {
     "shred": ChangedFiles(
         Options(plain="fuvxz", valued="ns", long="force iterations= size= remove exact verbose zero version help")
     ),
+    "fallocate": ChangedFiles(
+        Options(plain="cdinxzv", valued="lo", long="length= offset= keep-size dig-holes punch-hole zero-range verbose")
+    ),
+    "sponge": ChangedFiles(Options(plain="a")),
+    **dict.fromkeys(
+        ("dos2unix", "unix2dos"),
+        ChangedFiles(
+            Options(plain="bfikLlmnoqsSuv", long="backup force keepdate newfile oldfile quiet verbose version help")
+        ),
+    ),
     **dict.fromkeys(("gzip", "gunzip", "pigz", "unpigz"), ChangedFiles(_GZIP, reads=_READING)),
     "zcat": ChangedFiles(_GZIP, always_reads=True),
     **dict.fromkeys(("bzip2", "bunzip2", "pbzip2"), ChangedFiles(_BZIP2, reads=_READING)),

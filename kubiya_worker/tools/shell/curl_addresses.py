@@ -31,6 +31,9 @@ def check(given: Given, place: Place) -> str | None:
         text = re.sub(r"[\[\]{}]", "", address) if literal else address
         if not _CURL_ADDRESS.fullmatch(text) or re.match(r"\s*file:", text, re.IGNORECASE):
             return f"the address {address[:80]}"
+    for value in given.values("-T", "--upload-file"):
+        if not literal and re.search(r"[\[\]{}]", value):
+            return f"-T {value[:80]}, which names files by a pattern"
     for value in given.values("--url"):
         if value.startswith("@"):  # newer versions read addresses from that file
             return f"--url {value[:80]}, which is a list of addresses"

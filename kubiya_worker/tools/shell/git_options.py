@@ -72,7 +72,7 @@ _REFUSED_LETTERS: Final = {
     "grep": "Of",
     "archive": "o",
     "format-patch": "o",
-    "add": "ieE",
+    "add": "ieEp",
     "commit": "epcFtSC",
     "am": "iS",
     "cherry-pick": "eS",
@@ -161,6 +161,7 @@ def _long(command: str) -> str:
     """Return the long options of a command: those of all, without those that this command takes for something else."""
     refused = {
         "add": ("patch", "interactive"),
+        "clone": ("recursive",),
         "commit": ("patch", "edit"),
         "checkout": ("patch",),
         "reset": ("patch",),

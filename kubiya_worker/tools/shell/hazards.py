@@ -170,6 +170,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "jq": _jq,
     "sqlite3": _sqlite,
     "openssl": _openssl,
+    "cpio": lambda given, place: _prefix(given, 0, place) if given.has("-p", "--pass-through") else None,
     "wget": lambda given, place: curl_addresses.names_of_addresses(given.operands, place),
     "mysql": _without(
         r"\\[!.TPeRdGu]|(^|;)\s*(system|source|tee|pager|edit|nopager|prompt|delimiter)\b|\binto\s+(outfile|dumpfile)\b"

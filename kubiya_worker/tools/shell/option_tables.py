@@ -243,6 +243,7 @@ TABLE: Final[Mapping[str, Options]] = {
         "starttls= CAfile= CApath= alpn= verify= verify_hostname= verify_ip= untrusted= inform= outform= nameopt= "
         "certopt= dateopt= cipher= ciphersuites= groups= cert= key= host= port= commands digest-commands "
         "cipher-algorithms -help proxy= xmpphost= 4 6 no-CAfile no-CApath check info nodes noenc nokeys nocerts "
+        "req signkey= print_certs digest-algorithms name= genkey disabled public-key-algorithms traditional "
         "clcerts cacerts new newkey= keyout= out= subj= addext= days= x509 passin= passout= pubin pubout signature= "
         "sign= aes128 aes256 aes-128-cbc aes-256-cbc pbkdf2 salt iter= d e A i asn1 ",
         writes="-out -keyout",

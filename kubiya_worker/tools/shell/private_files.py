@@ -42,7 +42,12 @@ _FOLLOWING: Final[Mapping[str, re.Pattern[str]]] = {
     "scp": re.compile(r"-[A-Za-z0-9]*r"),
     "find": re.compile(r"-L$|-follow$"),
     **dict.fromkeys(("7z", "7za", "7zr", "7zz"), re.compile(r"[au]$")),
+    **dict.fromkeys(
+        ("gzip", "gunzip", "zcat", "pigz", "zstd", "unzstd", "zstdcat"), re.compile(r"-[A-Za-z0-9]*r|--rec")
+    ),
 }
+_WITHOUT_DEFAULT: Final = frozenset("gzip gunzip zcat pigz zstd unzstd zstdcat 7z 7za 7zr 7zz".split())  # noqa: SIM905
+_CHANGES_INTO: Final = ("-C", "--directory")
 _COMPRESSORS: Final = frozenset("gzip gunzip zcat pigz zstd unzstd zstdcat".split())  # noqa: SIM905
 _MOST_PATHS: Final = 256  # in one argument; each costs a look at the file system
 _MOST_ENTRIES: Final = 20_000  # below folders whose links a program follows
@@ -77,7 +82,7 @@ def check(name: str, arguments: Sequence[str], cwd: Path, private: Sequence[Path
         for folder in folders:
             _check_argument(entry, folder, private)
     if name in _CONTENT_READERS:
-        for path in set().union(*(_read_whole(name, arguments, folder) for folder in folders)):
+        for path in set().union(*(_read_whole(name, arguments, folder, default=folder == cwd) for folder in folders)):
             if path in ("/", "/proc") or (path.startswith("/proc/") and Path(path).is_dir()):
                 raise CommandRefused(f"{name} over {path} would read the inside of all processes. Name other folders")
             if any(folder.is_relative_to(path) for folder in private):
@@ -85,7 +90,8 @@ def check(name: str, arguments: Sequence[str], cwd: Path, private: Sequence[Path
     following = _FOLLOWING.get(name)
     if following and any(following.match(argument) for argument in arguments):
         operands = [argument for argument in arguments if not argument.startswith("-")]
-        _check_links(name, {str(cwd), *(path for each in operands for path in _paths(each, cwd))}, cwd, private)
+        own = set() if name in _WITHOUT_DEFAULT else {str(cwd)}  # others take the current folder when none is named
+        _check_links(name, own.union(*(_paths(each, cwd) for each in operands)), cwd, private)
 
 
 def check_elsewhere(name: str, arguments: Sequence[str]) -> None:
@@ -172,8 +178,14 @@ def _check_links(name: str, folders: set[str], cwd: Path, private: Sequence[Path
             continue  # what we may not read, the program may not read either
 
 
-def _read_whole(name: str, arguments: Sequence[str], cwd: Path) -> set[str]:
-    """Return the folders that a call reads with all below them; always the current one, which is the default."""
+def _read_whole(name: str, arguments: Sequence[str], cwd: Path, *, default: bool = True) -> set[str]:
+    """Return the folders that a call reads with all below them; with `default` also the current one.
+
+    A folder that tar only changes into (`-C`) is not read whole.
+    """
+    if name == "tar":
+        before = ("", *arguments)
+        arguments = [word for word, option in zip(arguments, before, strict=False) if option not in _CHANGES_INTO]
     letters = "rRa" if name in ("cp", "rsync", "diff") else "r" if name in _COMPRESSORS else "rR"
     options = [argument for argument in arguments if argument.startswith("-")]
     operands = [argument for argument in arguments if not argument.startswith("-")]
@@ -185,7 +197,7 @@ def _read_whole(name: str, arguments: Sequence[str], cwd: Path) -> set[str]:
         return set()
     if name in _SEARCHERS and not any(re.match(r"-[A-Za-z0-9]*[ef]|--(re|fi)", option) for option in options):
         operands = operands[1:]  # the first one is what to look for
-    return {os.path.realpath(cwd)}.union(*(_paths(operand, cwd) for operand in operands))
+    return ({os.path.realpath(cwd)} if default else set()).union(*(_paths(operand, cwd) for operand in operands))
 
 
 def _paths(argument: str, cwd: Path) -> list[str]:
@@ -198,7 +210,7 @@ def _paths(argument: str, cwd: Path) -> list[str]:
     if argument.startswith("-"):  # letters with a value behind them: -xvf/etc/passwd
         parts.update(argument[argument.index(mark) :] for mark in "/~" if mark in argument)
         parts.update(argument[at:] for at in range(2, min(len(argument), 32)) if _is_link(cwd, argument[at:]))
-    parts |= {part.strip("\"'<").replace("\\", "") for part in parts}  # curl and others take quotes off themselves
+    parts |= {part.strip("\"'<{}").replace("\\", "") for part in parts}  # curl and others take quotes off themselves
     parts |= {unquote(part) for part in parts if "%" in part}
     parts |= {os.path.expanduser(part) for part in parts if part.startswith("~")}  # noqa: PTH111 - never raises
     if len(parts) > _MOST_PATHS:

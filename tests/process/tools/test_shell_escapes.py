@@ -14,7 +14,8 @@ from kubiya_worker.tools.toolset import build_toolset
 
 CASES = [
     json.loads(line)
-    for line in (Path(__file__).parents[2] / "cases" / "shell" / "escapes.jsonl").read_text().splitlines()
+    for name in ("escapes.jsonl", "ours.jsonl")
+    for line in (Path(__file__).parents[2] / "cases" / "shell" / name).read_text().splitlines()
 ]
 KEY = "kby_escape_canary_0123456789"
 REPOSITORY = """

@@ -126,6 +126,21 @@ def test_a_multicall_binary_acts_by_the_name_it_is_called(bin_folder: Path, tmp_
         allowance.check(["busybox", "sh"], tmp_path)
 
 
+@pytest.mark.parametrize(
+    "applet", ["sh -c id", "ash", "vi", "telnetd -l id", "start-stop-daemon -x id", "--install /x"]
+)
+def test_a_listed_multicall_binary_runs_what_is_plain_and_what_is_listed(
+    applet: str, bin_folder: Path, tmp_path: Path
+) -> None:
+    program(bin_folder / "busybox")
+    allowance = AllowedPrograms(frozenset({"busybox", "ed"}), search_path=(str(bin_folder),))
+    for words in (["ls", "-l"], ["--help"], ["ed", "a.txt"], ["wget", "-qO-", "http://example.com"], []):
+        assert allowance.check(["busybox", *words], tmp_path)
+    for words in (applet.split(), ["find", ".", "-exec", "id", ";"], ["cat", "/proc/1/environ"], ["env", "id"]):
+        with pytest.raises(CommandRefused):
+            allowance.check(["busybox", *words], tmp_path)
+
+
 def test_links_in_the_workspace_do_not_lead_to_secrets(allowance: AllowedPrograms, tmp_path: Path) -> None:
     private = tmp_path / "home" / ".kubiya"
     private.mkdir(parents=True)
