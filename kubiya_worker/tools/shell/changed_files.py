@@ -7,9 +7,11 @@ exceptions). Each program has its options listed, since only then is it known wh
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from kubiya_worker.tools.shell.options import Arguments, Given, Options, Place
@@ -66,10 +68,55 @@ def _outside(names: Iterable[str], place: Place, *, links: bool = False) -> str 
     return None if found is None else f"{found[:80]}, which it would change outside of the workspace"
 
 
+def link_below(folder: str, place: Place) -> str | None:
+    """Return a link to a folder outside, below the folder that an archive is unpacked in: names in it would get there.
+
+    Programs that unpack follow a link that was there before, as one that came with a clone.
+    """
+    pending, seen = [Path(os.path.realpath(place.cwd / folder))], 0
+    while pending:
+        try:
+            entries = list(os.scandir(pending.pop()))
+        except OSError:
+            continue
+        seen += len(entries)
+        if seen > _MOST_ENTRIES:
+            return f"{folder}, which has more than {_MOST_ENTRIES} files: links among them are not looked for"
+        for entry in entries:
+            if entry.is_symlink():
+                if Path(entry.path).is_dir() and place.outside(entry.path):
+                    return f"{entry.path[-80:]}, a link by which it would write outside of the workspace"
+            elif entry.is_dir(follow_symlinks=False):
+                pending.append(Path(entry.path))
+    return None
+
+
+def copy(arguments: Arguments, place: Place) -> str | None:
+    """Return what cp must not get. Below a folder that it copies into another, it writes through links there."""
+    if found := PROGRAMS["cp"].check(arguments, place):
+        return found
+    given = PROGRAMS["cp"].options.read(arguments, place)
+    recursive = given.has("-r", "-R", "-a", "--recursive", "--archive")
+    sources, targets = given.operands[:-1], given.operands[-1:]
+    if given.has(*_INTO):
+        sources, targets = given.operands, tuple(given.values(*_INTO))
+    for source in sources if recursive and not place.nowhere else ():
+        top = Path(place.cwd, source)
+        for folder, folders, files in os.walk(top):
+            for name in (*folders, *files):
+                below = Path(folder, name).relative_to(top)
+                for target in targets:
+                    for copied in (Path(target, below), Path(target, top.name, below)):
+                        if Path(place.cwd, copied).is_symlink() and place.outside(str(copied)):
+                            return f"{copied}, a link by which it would write outside of the workspace"
+    return None
+
+
+_MOST_ENTRIES: Final = 200_000  # looked at for links, in one call
 _TARGET: Final = "-t --target-directory"
 _INTO: Final = ("-t", "--target-directory")
 _OWNERS: Final = Options(
-    plain="cfvhRHLP",
+    plain="cfvhRP",
     long="changes silent quiet verbose dereference no-dereference recursive preserve-root from= reference= version "
     "help",
 )
@@ -151,7 +198,7 @@ PROGRAMS: Final[Mapping[str, ChangedFiles]] = {
     ),
     "chmod": ChangedFiles(
         Options(
-            plain="cfvRHLPrwxXstugoa,=+",  # a mode may begin with a dash: `chmod -w a.txt`
+            plain="cfvRPrwxXstugoa,=+",  # a mode may begin with a dash: `chmod -w a.txt`
             long="changes silent quiet verbose recursive preserve-root dereference no-dereference reference= version "
             "help",
         )
@@ -286,7 +333,8 @@ def seven_zip(arguments: Arguments, place: Place) -> str | None:
     changed = archive if command in ("a", "d", "rn", "u") else into if command in ("e", "x") else []
     if place.nowhere and command in ("e", "x"):
         return f"{command} on another host, where it writes into the folder that it runs in"
-    return _outside(changed, place)
+    unpacked = next(filter(None, (link_below(folder, place) for folder in into or ["."])), None)
+    return _outside(changed, place) or (unpacked if command in ("e", "x") else None)
 
 
 def local_target(given: Given, place: Place) -> str | None:
@@ -305,6 +353,7 @@ def local_target(given: Given, place: Place) -> str | None:
 
 CHECKS: Final = {
     **{name: changes.check for name, changes in PROGRAMS.items()},
+    "cp": copy,
     "ln": links,
     "dd": dd,
     "patch": patch,

@@ -11,7 +11,7 @@ from typing import Final
 
 from kubiya_worker.tools.shell.options import Arguments, Options, Place
 
-NAME: Final = re.compile(r"(?:[\w.]+-)*(?:gcc|g\+\+|cc|c\+\+|c[89]9|clang|clang\+\+|cpp)(?:-[\d.]+)?")
+NAME: Final = re.compile(r"(?:[\w.]+-)*(?:gcc|g\+\+|cc|c\+\+|c[89]9|clang|clang\+\+)(?:-[\d.]+)?")
 _WITH_FILE: Final = ("-o", "-MF")  # it is written; the value is attached, or the next word
 _WITH_VALUE: Final = frozenset(
     "-I -L -D -U -l -x -u -e -isystem -iquote -idirafter -include -imacros -MT -MQ -arch -target".split()  # noqa: SIM905
@@ -37,7 +37,11 @@ _KNOWN: Final = re.compile(
     r"|-pedantic(?:-errors)?|-pthread|-pipe|-shared|-static(?:-[\w+]+)?|-rdynamic|-nostdlib|-nostdinc(?:\+\+)?"
     r"|-nodefaultlibs|-nostartfiles|-pie|-no-pie|-r|-M|-MM|-MD|-MMD|-MP|-MG|-save-temps|-print-[a-z-]+(?:=[\w.+-]+)?"
     r"|-dump(?:version|fullversion|machine)|-d[MDNUI]|--version|--help(?:=[\w,^]+)?|-traditional(?:-cpp)?"
-    r"|-m(?!llvm)[\w.-]+(?:=[\w.,+-]+)?|-f(?:" + _FLAGS + r")|-Wl(?:,(?:" + _LINKER + r"))+|-stdlib=[\w+]+",
+    r"|-m(?!llvm)[\w.-]+(?:=[\w.,+-]+)?|-f(?:"
+    + _FLAGS
+    + r")|-Wl(?:,(?:"
+    + _LINKER
+    + r"))+|-stdlib=[\w+]+|--sysroot=.+",
     re.DOTALL,
 )
 
@@ -63,6 +67,12 @@ def check(arguments: Arguments, place: Place) -> str | None:
         elif not _KNOWN.fullmatch(word):
             return f"the option {word[:80]}, which is none of those that are allowed"
     return None
+
+
+def preprocessor(arguments: Arguments, place: Place) -> str | None:
+    """Return what cpp must not get: it writes to its second operand."""
+    outside = next((word for word in arguments if not word.startswith(("-", "/usr/")) and place.outside(word)), "")
+    return check(arguments, place) or (f"{outside[:80]}, which lies outside of the workspace" if outside else None)
 
 
 _AR: Final = re.compile(r"-?[dmpqrstx][abcDfiNoPsSTuUvV]*")

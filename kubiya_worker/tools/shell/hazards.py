@@ -68,7 +68,11 @@ def _tar(given: Given, place: Place) -> str | None:
                 return f"{name}, which writes outside of the workspace"
             folder = Place(Path(os.path.realpath(folder.cwd / name)), place.roots)
         outside = next((name for name in folders if name and folder.outside(name)), "")
-        return f"{outside}, which writes outside of the workspace" if outside else None
+        if given.has("-h", "--dereference"):
+            return "-h, by which it would write through links"
+        if outside:
+            return f"{outside}, which writes outside of the workspace"
+        return changed_files.link_below(str(folder.cwd), place)
     return None
 
 
@@ -93,6 +97,15 @@ def _psql(given: Given, place: Place) -> str | None:
 def _prefix(given: Given, position: int, place: Place, *, every: bool = False) -> str | None:
     names = given.operands if every else given.operands[position : position + 1]
     return next((f"{name}, which writes outside of the workspace" for name in names if place.outside(name)), None)
+
+
+_RPM_ASKS: Final = ("-q", "-V", "-K", "--query", "--verify", "--checksig", "--version", "--help")
+
+
+def _unzip(given: Given, place: Place) -> str | None:
+    if given.has("-l", "-v", "-t", "-p", "-z", "-Z"):
+        return None
+    return next(filter(None, (changed_files.link_below(to, place) for to in given.values("-d") or ["."])), None)
 
 
 def _openssl(given: Given, place: Place) -> str | None:
@@ -157,7 +170,16 @@ RULES: Final[Mapping[str, Rule]] = {
     "hostname": _at_most(0, "which would set the host's name"),
     "split": lambda given, place: _prefix(given, 1, place),
     "zip": lambda given, place: _prefix(given, 0, place),
-    "unzip": lambda given, place: None,
+    "unzip": _unzip,
+    "man": lambda given, place: next(
+        (
+            f"{page}: give the name of a page, not a file, which may take in others"
+            for page in given.operands
+            if "/" in page
+        ),
+        None,
+    ),
+    "rpm": lambda given, place: None if given.has(*_RPM_ASKS) else "anything but a question (-q, -V or -K)",
     "tee": lambda given, place: next(
         (f"{o}, outside of the workspace" for o in given.operands if place.outside(o)), None
     ),
@@ -192,6 +214,7 @@ CHECKS: Final[Mapping[str, Callable[[Arguments, Place], str | None]]] = {
     **changed_files.CHECKS,
     "objcopy": lambda arguments, place: "anything: it is not known here which of its words are files",
     "ar": compilers.ar,
+    "cpp": compilers.preprocessor,
     "ld": compilers.ld,
     "as": compilers.assembler,
     "ssh-keygen": ssh_programs.keygen,

@@ -144,7 +144,7 @@ TABLE: Final[Mapping[str, Options]] = {
         ),
     ),
     "rsync": Options(
-        plain="avzrlptgoDHAXSnhPiucIWxqmdLkKbRO0146",
+        plain="avzrlptgoDHAXSnhPiucIWxqmdLkbRO0146",
         valued="B",
         long="archive verbose compress recursive links perms times omit-dir-times group owner devices specials dry-run "
         "human-readable progress partial stats delete delete-after delete-before delete-during delete-delay "
@@ -287,6 +287,16 @@ TABLE: Final[Mapping[str, Options]] = {
     ),
     "readelf": Options(
         plain="ahlSgteWsnruVdAIc", valued="xp", optional="w", long="all headers sections symbols dynamic notes wide"
+    ),
+    "diff3": Options(
+        plain="AeExX3aimTv",
+        valued="L",
+        long="show-all ed show-overlap easy-only merge text initial-tab label= strip-trailing-cr version help",
+    ),
+    "rpm": Options(
+        plain="qailpRdcfVvhKs",
+        long="query all info list file package requires provides conflicts obsoletes whatrequires= whatprovides= last "
+        "changelog scripts triggers queryformat= qf= state verify nodeps nofiles checksig version help",
     ),
     "size": Options(plain="ABdoxt", long="format= radix= common totals version help"),
     "addr2line": Options(

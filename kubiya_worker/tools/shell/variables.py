@@ -13,10 +13,11 @@ from typing import Final
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # for a worker without a PATH
 
+# POSIXLY_CORRECT is not among them: by it, words that are options here become files.
 # They change how output looks, or what a request is called; none makes a program run or read another file.
 HARMLESS: Final = re.compile(
     r"TZ|LANG|LANGUAGE|LC_[A-Z]+|COLUMNS|LINES|TERM|NO_COLOR|CLICOLOR(_FORCE)?|FORCE_COLOR|LS_COLORS|GREP_COLORS?"
-    r"|TIME_STYLE|QUOTING_STYLE|BLOCK_?SIZE|(DF|DU|LS)_BLOCK_SIZE|POSIXLY_CORRECT|DEBIAN_FRONTEND|SYSTEMD_COLORS"
+    r"|TIME_STYLE|QUOTING_STYLE|BLOCK_?SIZE|(DF|DU|LS)_BLOCK_SIZE|DEBIAN_FRONTEND|SYSTEMD_COLORS"
     r"|GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)|AWS_(PROFILE|REGION|DEFAULT_REGION|DEFAULT_OUTPUT)"
     r"|PG(HOST|HOSTADDR|PORT|USER|DATABASE|TZ|CONNECT_TIMEOUT)|PYTHON(UNBUFFERED|DONTWRITEBYTECODE)"
 )
