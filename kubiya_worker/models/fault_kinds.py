@@ -20,7 +20,7 @@ KEY: Final = "key"
 RIGHTS: Final = "rights"
 PROXY: Final = "proxy"
 
-_RETRYABLE: Final = frozenset({408, 409, 423, 425, 429})
+_RETRYABLE: Final = frozenset({408, 409, 423, 425, 429, 499})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 # Codes and types, without their separators.

@@ -42,6 +42,7 @@ KNOWN: Final = frozenset(
         *THOUGHT_FIELDS,
     }
 )
+_ENVELOPES: Final = ("data", "response", "result", "output")
 _REASONS: Final = ("finish_reason", "finishReason", "done_reason")
 
 
@@ -93,7 +94,7 @@ class AnswerBuilder:
         counted = self.counts.add(chunk)
         before, had_reason = self.size, bool(self.reason)
         deltas: list[Delta] = []
-        for number, choice in enumerate(_list(chunk.get("choices"))):
+        for number, choice in enumerate(_list_of(chunk.get("choices"))):
             if isinstance(choice, Mapping):
                 deltas += self._choice(choice, number)
         grew = self.size > before
@@ -143,6 +144,8 @@ class AnswerBuilder:
         delta = choice.get("delta")
         if isinstance(delta, Mapping):
             return self._read_message(delta)
+        if isinstance(delta, (str, list)):
+            return self._content(delta)
         message = choice.get("message")
         if isinstance(message, Mapping):
             return self._read_message(message, complete=True)
@@ -158,7 +161,7 @@ class AnswerBuilder:
             deltas += self._reasoning(said)
             provider_fields.merge(self.fields, said, KNOWN)
         deltas += self._content(said.get("content"), complete=complete)
-        calls = [*_list(said.get("tool_calls"))]
+        calls = [*_list_of(said.get("tool_calls"))]
         if isinstance(said.get("function_call"), Mapping):
             calls.append({"function": said["function_call"]})
         if calls:
@@ -185,22 +188,29 @@ class AnswerBuilder:
         return self._think(self._halves[1].feed(shown))
 
     def _content(self, content: Any, *, complete: bool = False) -> list[Delta]:
+        if isinstance(content, Mapping):
+            return self._part(content)
         if isinstance(content, list):  # a list of parts, some of which may be thoughts
-            deltas: list[Delta] = []
-            for part in content:
-                if isinstance(part, Mapping) and str(part.get("type")) in ("thinking", "reasoning"):
-                    text = _text_of(part)
-                    self.size += len(text)
-                    deltas += self._think(self._halves[1].feed(text))
-                else:
-                    deltas += self._content(part if isinstance(part, str) else _mapping(part).get("text"))
-            return deltas
+            return [delta for part in content for delta in self._content(part)]
+        if isinstance(content, (int, float)) and not isinstance(content, bool):
+            content = str(content)
         if not isinstance(content, str) or not content:
             return []
         if complete and self.text and content.startswith(self.text):
             content = content[len(self.text) :]
         self.size += len(content)
         return self._split(self._splitter.feed(self._halves[0].feed(content)))
+
+    def _part(self, part: Mapping[str, Any]) -> list[Delta]:
+        if str(part.get("type")) in ("thinking", "reasoning"):
+            text = _text_of(part)
+            self.size += len(text)
+            return self._think(self._halves[1].feed(text))
+        if isinstance(part.get("refusal"), str):
+            self.size += len(part["refusal"])
+            self.refusal += without_half_surrogates(part["refusal"])
+        said = part.get("text")
+        return self._content(said.get("value") if isinstance(said, Mapping) else said)
 
     def _split(self, pieces: list[thinking_tags.TextPiece]) -> list[Delta]:
         deltas: list[Delta] = []
@@ -249,6 +259,21 @@ def _text_of(item: Any) -> str:
 def _unnumbered(calls: list[Any]) -> bool:
     """Return whether several calls come at once without an index or an id to tell them apart."""
     return len(calls) > 1 and all(_mapping(c).get("index") is None and not _mapping(c).get("id") for c in calls)
+
+
+def chunk_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the part of an event that is an answer: some gateways put it into an envelope of their own."""
+    if not value.get("choices"):
+        for name in _ENVELOPES:
+            inner = value.get(name)
+            if isinstance(inner, Mapping) and isinstance(inner.get("choices"), list):
+                return {**{key: held for key, held in value.items() if key in ("usage", "model")}, **inner}
+    return value
+
+
+def _list_of(value: Any) -> list[Any]:
+    """Return a list, also where a server leaves it out around its only member."""
+    return [value] if isinstance(value, Mapping) else _list(value)
 
 
 def _list(value: Any) -> list[Any]:

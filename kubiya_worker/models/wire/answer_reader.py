@@ -13,7 +13,7 @@ from kubiya_worker.models import base, faults
 from kubiya_worker.models.base import Delta, ModelError, ModelReply
 from kubiya_worker.models.connection import Connection
 from kubiya_worker.models.wire import embedded_errors, finish_reasons, framing, outgoing
-from kubiya_worker.models.wire.answer import AnswerBuilder
+from kubiya_worker.models.wire.answer import AnswerBuilder, chunk_of
 from kubiya_worker.models.wire.framing import Body, StreamEvent
 from kubiya_worker.models.wire.tool_calls import is_object
 from kubiya_worker.protocol.characters import without_half_surrogates
@@ -87,7 +87,7 @@ class Reading:
             if values is None:
                 raise self._unusable(f"is no model's answer: {self._quoted(text)}", address=True)
             for value in values:
-                yield StreamEvent("", "", value)
+                yield StreamEvent("", text if len(values) == 1 else "", value)
             if body.broken is not None:
                 raise body.broken
             self.answer.told_end = self.answer.told_end or not self.answer.is_empty
@@ -98,7 +98,8 @@ class Reading:
         if event.end:
             self._end_seen = self.answer.told_end = True
             return []
-        wrong = embedded_errors.error_in(event.text if event.value is None else event.value, event.name)
+        value = chunk_of(event.value) if isinstance(event.value, Mapping) else event.value
+        wrong = embedded_errors.error_in(event.text if value is None else value, event.name)
         if wrong is not None:
             raise self._failed(wrong)
         if event.value is None:
@@ -108,8 +109,8 @@ class Reading:
         if not isinstance(event.value, Mapping):
             return []
         if not event.value.get("choices") and not self._unexpected:
-            self._unexpected = "" if "choices" in event.value else event.text
-        deltas = self.answer.feed(event.value)
+            self._unexpected = "" if isinstance(event.value.get("choices"), list) else event.text
+        deltas = self.answer.feed(chunk_of(event.value))
         if self.answer.size > base.LARGEST_ANSWER:
             self._too_large = True
         return deltas

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-_WORDS: Final = ("message", "detail", "msg", "errors", "error_message", "status_msg")
+_WORDS: Final = ("message", "detail", "msg", "errors", "error_message", "error_msg", "status_msg", "fault")
+_HOLDERS: Final = ("response", "header", "responsemetadata", "result")  # envelopes that may hold the error
+_FAILED: Final = ("error", "fail", "failed", "failure")  # words of `status`
 # Error types and codes, with the HTTP status that the same error has in a failed answer.
 _STATUS: Final = {
     400: "invalid_request_error bad_request badrequesterror bad_request_error invalid_request",
@@ -41,9 +43,26 @@ def error_in(value: Any, name: str = "") -> Any:
     base = value.get("base_resp")
     if isinstance(base, Mapping) and base.get("status_code"):
         return {"error": {"message": base.get("status_msg") or "no explanation", "code": base["status_code"]}}
-    if "choices" not in value and any(value.get(word) for word in _WORDS):
+    if value.get("choices") or (isinstance(value.get("choices"), list) and "message" not in value):
+        return None
+    named = {str(key).lower(): held for key, held in value.items()}
+    if named.get("error") or any(named.get(word) and not _is_answer(named[word]) for word in _WORDS):
         return dict(value)
-    return None
+    if str(named.get("status")).lower() in _FAILED:
+        return dict(value)
+    holders = (held for key, held in named.items() if key in _HOLDERS and isinstance(held, Mapping))
+    return next((dict(held) for held in holders if _tells(held)), None)
+
+
+def _is_answer(held: Any) -> bool:
+    return isinstance(held, Mapping) and ("role" in held or "content" in held)
+
+
+def _tells(held: Mapping[str, Any]) -> bool:
+    """Return whether an envelope holds an error, or a code other than the one for success."""
+    return any(str(key).lower() == "error" and held[key] for key in held) or bool(
+        held.get("code") and held.get("message")
+    )
 
 
 def status_of(body: Any) -> int | None:

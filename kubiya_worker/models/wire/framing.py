@@ -131,10 +131,10 @@ def event_of(name: str, text: str) -> StreamEvent | None:
     text = text.strip()
     while text.startswith("data:"):  # a proxy has added a second "data:"
         text = text[5:].strip()
-    if not text:
-        return None
-    if text.upper() == _END:
+    if text.strip('"').upper() == _END or (not text and name == "done"):
         return StreamEvent(name, text, end=True)
+    if text in ("", "null"):
+        return None
     try:
         return StreamEvent(name, text, json.loads(text, strict=False))
     except (ValueError, RecursionError):

@@ -11,8 +11,10 @@ from kubiya_worker.models.wire import provider_fields
 from kubiya_worker.models.wire.numbers import position
 from kubiya_worker.protocol.characters import without_half_surrogates
 
-_KNOWN: Final = frozenset({"index", "id", "type", "function"})
-_KNOWN_OF_FUNCTION: Final = frozenset({"name", "arguments", "description", "parameters", "strict"})
+_ARGUMENTS: Final = ("arguments", "parameters", "input", "args")
+_OF_FUNCTION: Final = ("name", *_ARGUMENTS)
+_KNOWN: Final = frozenset({"index", "id", "type", "function", *_OF_FUNCTION})
+_KNOWN_OF_FUNCTION: Final = frozenset({*_OF_FUNCTION, "description", "strict"})
 FUNCTION: Final = "function"
 
 
@@ -83,14 +85,15 @@ class Calls:
         return calls
 
     def _add(self, raw: Mapping[str, Any], place: int | None) -> int:
-        function = raw.get("function") if isinstance(raw.get("function"), Mapping) else {}
-        assert isinstance(function, Mapping)
+        function = raw.get("function")
+        if not isinstance(function, Mapping):  # some servers leave out the object around name and arguments
+            function = {name: raw[name] for name in _OF_FUNCTION if name in raw}
         index = position(raw.get("index"))
         piece = CallPiece(
             index=place if index is None else index,
             id="" if raw.get("id") is None else str(raw["id"]),
             name="" if function.get("name") is None else str(function["name"]),
-            arguments=_text(function.get("arguments")),
+            arguments=_text(next((function[name] for name in _ARGUMENTS if function.get(name) is not None), None)),
         )
         call = self._find(piece)
         if call is None:

@@ -190,6 +190,7 @@ def http_date(seconds: float) -> str:
         ({"Retry-After": str(int(NOW.timestamp()) + 12)}, {}, 12),
         ({"Retry-After": str(int(NOW.timestamp() + 12) * 1000)}, {}, 12),
         ({"Retry-After": "-5"}, {}, 0),
+        ({"Retry-After": "3, 5"}, {}, 5),
         ({"Retry-After": "soon"}, {}, None),
         ({"Retry-After": "nan"}, {}, None),
         ({"retry-after-ms": "1500", "retry-after": "2"}, {}, 1.5),

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT
-from kubiya_worker.models.wire.answer import AnswerBuilder
+from kubiya_worker.models.wire.answer import AnswerBuilder, chunk_of
 from kubiya_worker.protocol.execution import Usage
 
 
@@ -401,3 +401,60 @@ def test_content_in_parts_has_its_thoughts_taken_out() -> None:
     answer = AnswerBuilder()
     deltas = answer.feed({"choices": [{"delta": {"content": parts}}]}) + answer.end()
     assert [(d.kind, d.content) for d in deltas] == [(THINKING, "plan"), (THOUGHT, ""), (TEXT, "yes")]
+
+
+@pytest.mark.parametrize(
+    ("choice", "text"),
+    [
+        ({"delta": "yes"}, "yes"),
+        ({"delta": ["y", {"type": "text", "text": "es"}]}, "yes"),
+        ({"delta": {"content": {"type": "text", "text": "yes"}}}, "yes"),
+        ({"delta": {"content": {"type": "text", "text": {"value": "yes"}}}}, "yes"),
+        ({"delta": {"content": [{"type": "output_text", "text": "yes"}, None, {"type": "annotation"}]}}, "yes"),
+        ({"delta": {"content": 42}}, "42"),
+        ({"delta": {"content": False}}, ""),
+        ({"delta": None, "message": {"content": "yes"}}, "yes"),
+    ],
+)
+def test_text_is_read_in_every_form(choice: dict[str, Any], text: str) -> None:
+    answer = AnswerBuilder()
+    answer.feed({"choices": [choice]})
+    answer.end()
+    assert answer.text == text
+
+
+def test_a_choice_and_a_call_may_stand_without_the_list_around_them() -> None:
+    answer = AnswerBuilder(("shell",))
+    raw = {"id": "a", "function": {"name": "shell", "arguments": ONE}}
+    answer.feed({"choices": {"delta": {"content": "yes", "tool_calls": raw}, "finish_reason": "stop"}})
+    answer.end()
+    assert (answer.text, calls(answer), answer.reason) == ("yes", [("shell", ONE)], "stop")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"name": "shell", "arguments": ONE},
+        {"name": "shell", "input": {"command": "one"}},
+        {"function": {"name": "shell", "parameters": {"command": "one"}}},
+        {"function": {"name": "shell", "arguments": None, "args": {"command": "one"}}},
+        {"function": None, "name": "shell", "parameters": ONE},
+    ],
+)
+def test_a_call_is_read_without_its_inner_object_and_by_other_names(raw: dict[str, Any]) -> None:
+    answer = said({"tool_calls": [{"index": 0, "id": "a", **raw}]})
+    assert calls(answer) == [("shell", ONE)]
+    assert answer.calls.complete()[0].extra == {}
+
+
+def test_a_refusal_may_be_a_part_of_the_content() -> None:
+    answer = said({"content": [{"type": "refusal", "refusal": "I will not"}]})
+    assert (answer.refusal, answer.is_empty) == ("I will not", False)
+
+
+@pytest.mark.parametrize("name", ["data", "response", "result", "output"])
+def test_an_answer_may_come_in_an_envelope(name: str) -> None:
+    inner = {"choices": [{"message": {"content": "yes"}}]}
+    assert chunk_of({"code": 0, "message": "success", name: inner, "usage": {"x": 1}}) == {**inner, "usage": {"x": 1}}
+    assert chunk_of({name: {"choices": None}}) == {name: {"choices": None}}
+    assert chunk_of({"choices": [1], name: inner})["choices"] == [1]

@@ -51,6 +51,8 @@ STREAMS = [
     b'data: \n\ndata: {"a": "x\xc3\xb6y"}\n\nevent: ping\ndata: hello\n\ndata: [DONE]\n\n',
     b'data: data: {"a": "x\xc3\xb6y"}\n\ndata: data: [DONE]\n\n',
     b'\n\ndata: {"a": "x\xc3\xb6y"}\n\ndata: [done]\n\n',
+    b'data: null\n\ndata: {"a": "x\xc3\xb6y"}\n\ndata: "[DONE]"\n\n',
+    b'event: ping\ndata:\n\ndata: {"a": "x\xc3\xb6y"}\n\nevent: done\ndata:\n\n',
 ]
 
 
