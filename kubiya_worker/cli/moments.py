@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -55,9 +56,14 @@ def between(began: Any, ended: Any) -> float | None:
     return max(0.0, (last - first).total_seconds()) if first and last else None
 
 
-def took(began: Any, ended: Any) -> str:
-    """Return the time between two times in words; empty where one is missing."""
-    seconds = between(began, ended)
+def seconds_taken(run: Mapping[str, Any]) -> float | None:
+    """Return the seconds from what was asked of an execution, the last time that it went on, to its end."""
+    return between((run.get("sequel") or {}).get("at") or run.get("created_at"), run.get("completed_at"))
+
+
+def took(run: Mapping[str, Any]) -> str:
+    """Return the time that an execution took in words; empty before its end."""
+    seconds = seconds_taken(run)
     return "" if seconds is None else duration(seconds)
 
 

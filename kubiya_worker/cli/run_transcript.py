@@ -30,7 +30,7 @@ def markdown(run: Mapping[str, Any], steps: Sequence[RunStep]) -> str:
         "asked by": (run.get("requested_by") or {}).get("name"),
         "asked": clock(run.get("created_at")),
         "ended": clock(run.get("completed_at")),
-        "took": took(run.get("created_at"), run.get("completed_at")),
+        "took": took(run),
         "tokens": f"{usage['total_tokens']:,}" if usage.get("total_tokens") else "",
         "cost": f"${usage['cost_usd']:.4f}" if usage.get("cost_usd") else "",
         "error": run.get("error_message"),

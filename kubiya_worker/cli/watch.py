@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from types import FrameType
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from kubiya_worker.cli import approval_reply as reply
 from kubiya_worker.cli import ndjson
 from kubiya_worker.cli.argument_editor import edit_arguments
 from kubiya_worker.cli.connection import Api
+from kubiya_worker.cli.moments import seconds_taken
 from kubiya_worker.cli.progress import ExecutionProgress
 from kubiya_worker.cli.question_line import Question, QuestionLine
 from kubiya_worker.cli.render import Renderer, is_question
@@ -165,7 +165,7 @@ class ExecutionWatch:
     def _finish(self) -> None:
         """Finish after the last event: show the answer and the footer, set the exit code."""
         self._line.withdraw()
-        progress, seconds_taken = self._progress, None
+        progress, by_its_times = self._progress, None
         incomplete = (
             not progress.answer or not progress.usage or (progress.status != ex.COMPLETED and not progress.error)
         )
@@ -173,10 +173,10 @@ class ExecutionWatch:
             try:
                 execution = self._api.execution(self._id)
                 progress.finish({**execution, "error": progress.error})
-                seconds_taken = _seconds_between(execution) if self._attached else None
+                by_its_times = seconds_taken(execution) if self._attached else None
             except ControlPlaneError:
                 pass  # the events have to suffice
-        seconds = time.monotonic() - self._started_at if seconds_taken is None else seconds_taken
+        seconds = time.monotonic() - self._started_at if by_its_times is None else by_its_times
         if self._manner.as_json:
             result = {
                 "execution_id": self._id,
@@ -384,15 +384,6 @@ class ExecutionWatch:
         else:
             self._notice(f"{why}. Watch it again: kubiya exec attach {self._id}")
         self._exit_code = EX_TEMPFAIL
-
-
-def _seconds_between(execution: dict[str, Any]) -> float | None:
-    """Return the seconds that an execution took by its own times; None when they are missing."""
-    try:
-        ended = datetime.fromisoformat(str(execution["completed_at"]))
-        return max(0.0, (ended - datetime.fromisoformat(str(execution["created_at"]))).total_seconds())
-    except (KeyError, ValueError, TypeError):
-        return None
 
 
 def _width() -> int:

@@ -5,7 +5,7 @@ import { dollars } from "./executions.js";
 import { banner, notFound, nothing, say } from "./frame.js";
 import { here } from "./place.js";
 import { Follower } from "./stream.js";
-import { $, FINAL, age, duration, el, oneLine, statusText } from "./text.js";
+import { $, FINAL, age, el, oneLine, statusText, took } from "./text.js";
 import { Run } from "./run.js";
 import { Timeline } from "./timeline.js";
 
@@ -197,7 +197,7 @@ function path(id) {
 }
 
 function facts(row, final) {
-  const took = final && row.started_at ? duration((Date.parse(row.completed_at) - Date.parse(row.started_at)) / 1000) : "";
+  const time = final && took(row);
   const tokens = row.usage?.total_tokens ?? (row.usage?.input_tokens || 0) + (row.usage?.output_tokens || 0);
   const cached = row.usage?.cache_read_tokens || 0;
   const saved = row.usage?.saved_usd || 0;
@@ -211,7 +211,7 @@ function facts(row, final) {
     fork && origin("run again from a step of", fork, true),
     retry && origin("run again of", retry),
     age(row.created_at),
-    took && `took ${took}`,
+    time && `took ${time}`,
     dollars(row.usage?.cost_usd),
     tokens ? `${tokens.toLocaleString("en")} tokens${cached ? ` (${cached.toLocaleString("en")} cached)` : ""}` : "",
     saved > 0 ? `$${saved.toFixed(4)} saved by the cache` : "",

@@ -2,7 +2,7 @@
 
 import { clock } from "./clock.js";
 import { List, set, setStatus } from "./list.js";
-import { duration, el, oneLine } from "./text.js";
+import { el, oneLine, took } from "./text.js";
 
 export class Executions extends List {
   make(execution) {
@@ -24,9 +24,7 @@ export class Executions extends List {
 
 // What it took: time, tokens and cost, as far as they are known.
 export function used(execution) {
-  const seconds = (Date.parse(execution.completed_at) - Date.parse(execution.started_at)) / 1000;
-  const cost = execution.usage?.cost_usd;
-  return [Number.isFinite(seconds) ? duration(seconds) : "", dollars(cost)].filter(Boolean);
+  return [took(execution), dollars(execution.usage?.cost_usd)].filter(Boolean);
 }
 
 export function dollars(amount) {

@@ -7,7 +7,7 @@ import { List, set, setStatus } from "./list.js";
 import { here } from "./place.js";
 import { timeFacts, timeLists } from "./jobtimes.js";
 import { moment, startText, until } from "./schedule.js";
-import { $, age, duration, el, oneLine } from "./text.js";
+import { $, age, el, oneLine, took } from "./text.js";
 
 const PAGE = 20;
 const TRIGGERS = { cron: "by its schedule", webhook: "by its webhook", manual: "by hand" };
@@ -193,9 +193,9 @@ class Runs extends List {
   }
 
   update(row, run) {
-    const took = run.started_at && run.completed_at ? duration((Date.parse(run.completed_at) - Date.parse(run.started_at)) / 1000) : "";
+    const time = took(run);
     setStatus(row.status, run.status, this.waiting.has(run.id));
-    set(row.facts, [age(run.created_at), TRIGGERS[run.trigger_type], took && `took ${took}`].filter(Boolean).join(" · "));
+    set(row.facts, [age(run.created_at), TRIGGERS[run.trigger_type], time && `took ${time}`].filter(Boolean).join(" · "));
     row.link.title = moment(run.created_at);
     set(row.error, oneLine(run.error_message, 200));
   }

@@ -69,6 +69,11 @@ export function duration(seconds) {
   return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
 }
 
+// How long an execution took: from what a person or a job asked to its end, as `kubiya runs ls` has it.
+export function took(execution) {
+  return duration((Date.parse(execution.completed_at) - Date.parse(execution.sequel?.at || execution.created_at)) / 1000);
+}
+
 export function oneLine(text, most = 160) {
   const line = String(text || "").split(/\s+/).join(" ").trim();
   return line.length > most ? `${line.slice(0, most - 1)}…` : line;

@@ -127,6 +127,12 @@ def test_an_execution_is_started_followed_approved_and_answered(page: Any, stack
     assert re.search(r"took .+ m?s\b", page.inner_text("#facts")) and "tokens" in page.inner_text("#facts")
     assert page.is_hidden("#cancel") and page.is_visible("#composer")
     execution = page.evaluate("location.hash").split("/")[-1]
+    times = stack.call("GET", f"/executions/{execution}")
+    assert times["created_at"] < times["started_at"]
+    page.evaluate("times => (window.times = times)", times)
+    whole = page.evaluate("(Date.parse(times.completed_at) - Date.parse(times.created_at)) / 1000")
+    told = re.search(r"took ([\d.]+) (ms|s)\b", page.inner_text("#facts"))  # as `kubiya runs ls` has it
+    assert told and abs(float(told[1]) / (1000 if told[2] == "ms" else 1) - whole) <= (0.06 if whole < 10 else 0.6)
     assert (stack.folder / "workspaces" / execution / "note.txt").read_text() == "line one\nline two"
 
 
