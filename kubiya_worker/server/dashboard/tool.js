@@ -53,20 +53,25 @@ export class Tool {
     const head = el("summary", { onclick: () => (this.chosen = true) }, el("span", { class: "tool-name" }, this.name), this.line, this.told);
     this.element = el("details", { class: "tool" }, head, this.body);
     this.filled = ""; // what the body shows
+    this.shown = false; // what `update` made of `open`: anything else in the element is a person's doing
     this.update();
-    this.element.addEventListener("toggle", () => {
-      if (!this.element || this.open === this.element.open) return;
-      this.open = this.element.open;
-      this.list.change(this);
-    });
+    this.element.addEventListener("toggle", () => this.toggled() && this.list.change(this));
     return this.element;
   }
 
+  // Take over what a person opened or closed. The event for what `update` did comes later, and may be out of date by then.
+  toggled() {
+    if (!this.element || this.element.open === this.shown) return false;
+    this.open = this.shown = this.element.open;
+    return true;
+  }
+
   update() {
+    this.toggled();
     this.line.textContent = oneLine(summary(this.values ?? {}), 300);
     this.told.textContent = this.words;
     this.element.dataset.state = this.state;
-    this.element.open = this.open;
+    this.element.open = this.shown = this.open;
     this.fill();
   }
 

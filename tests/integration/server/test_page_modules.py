@@ -269,3 +269,49 @@ def test_steps_tell_attempts_workers_and_what_a_model_was_given(modules: Any) ->
     ]
     assert (found["tokens"], found["cost"], found["output"]) == (7, 0.5, "y")
     assert (found["attempts"], found["inputs"], found["events"]) == (1, ["m:u"], [3, 4, 5, 6])
+
+
+def test_a_call_is_closed_when_its_member_is_done_and_stays_as_a_person_left_it(modules: Any) -> None:
+    """The browser tells of what is opened later: by then the call may be done, or a person may have chosen."""
+    told = modules.evaluate(
+        """async () => {
+            const { Tool } = await import("/static/tool.js");
+            const made = () => {
+                const tool = new Tool({ tool_name: "ask_host", tool_execution_id: "1" });
+                tool.list = { change: () => {} };
+                document.body.append(tool.make());
+                tool.started({ tool_arguments: {} });
+                tool.inside();
+                return tool;
+            };
+            const events = (tool) => new Promise((done) => {
+                tool.element.addEventListener("toggle", () => setTimeout(done), { once: true });
+            });
+            const done = made();
+            done.update();
+            const ours = events(done);
+            done.completed({ status: "success" });
+            await ours; // of the opening, after the end
+            done.update();
+
+            const closed = made();
+            closed.update();
+            await events(closed);
+            closed.element.querySelector("summary").click();
+            closed.update(); // before the browser tells of the click
+            await events(closed);
+            closed.update();
+
+            const opened = made();
+            opened.update();
+            await events(opened);
+            opened.completed({ status: "success" });
+            opened.update();
+            await events(opened);
+            opened.element.querySelector("summary").click();
+            await events(opened);
+            opened.update();
+            return [done, closed, opened].map((tool) => [tool.open, tool.element.open]);
+        }"""
+    )
+    assert told == [[False, False], [False, False], [True, True]]
