@@ -9,12 +9,14 @@ or repeating an event.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.store.database import dumps
@@ -36,6 +38,27 @@ def counter_of(last_event_id: str) -> int:
     return int(found[1] or found[2]) if found else 0
 
 
+class EventStream(StreamingResponse):
+    """A streaming reply that ends when its client leaves. Starlette takes a group of tasks with scopes for that, which
+    costs more than a short stream itself.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        working = asyncio.current_task()
+        assert working is not None
+        listening = asyncio.create_task(self.listen_for_disconnect(receive))
+        listening.add_done_callback(lambda done: done.cancelled() or working.cancel())
+        try:
+            await self.stream_response(send)
+        except asyncio.CancelledError:
+            if listening.done():  # the client has left, and nobody else ends this
+                working.uncancel()
+                return
+            raise
+        finally:
+            listening.cancel()
+
+
 def stream(
     plane: Plane, execution_id: str, last_event_id: str | None, allowed: Callable[[], bool] = lambda: True
 ) -> StreamingResponse:
@@ -44,7 +67,7 @@ def stream(
     `allowed` is asked before each piece: a stream ends when the key of its client does.
     """
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(
+    return EventStream(
         _frames(plane, execution_id, last_event_id, allowed), media_type="text/event-stream", headers=headers
     )
 
