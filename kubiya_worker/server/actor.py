@@ -15,6 +15,7 @@ from kubiya_worker.server.person import Person
 
 HIDDEN: Final = "(hidden)"
 LONGEST: Final = 500  # characters of a reason
+_REASON: Final = names.REASON_HEADER.lower()  # as all names of headers are here
 # User agents by how they begin. Others are "other": their own words are not taken into a record.
 _CLIENTS: Final = {"kubiya-cli/": "cli", "kubiya-worker/": "worker", "Mozilla/": "browser"}
 
@@ -56,7 +57,7 @@ def of_request(person: Person, request: str, headers: Mapping[str, str]) -> Acto
 
 def reason_of(headers: Mapping[str, str]) -> str:
     """Return why a request is made, as its client says; what may hold a credential is in no record. Pure."""
-    given = headers.get(names.REASON_HEADER)
+    given = headers.get(_REASON)
     if not given:  # as with nearly every request
         return ""
     words = " ".join(unquote(given).split())

@@ -26,6 +26,7 @@ from kubiya_worker.server.edges.base import Filters, NoFilters, Nothing, Wire
 from kubiya_worker.server.edges.problems import problems
 from kubiya_worker.server.refusals import REFUSALS, ApiError, refusal
 from kubiya_worker.server.request_body import parsed, received
+from kubiya_worker.server.request_headers import headers_of
 from kubiya_worker.server.store.database import Stale, dumps
 
 if TYPE_CHECKING:
@@ -55,11 +56,12 @@ RACES: Final = 6  # times that a request is run which lost against another serve
 
 def token_of(request: Request) -> str:
     """Return the key from any of the forms that clients use (docs/protocol.md#a1); Authorization is preferred."""
-    given = request.headers.get("authorization", "").strip()
+    headers = headers_of(request)
+    given = headers.get("authorization", "").strip()
     if given.startswith("Bearer "):
         return given[len("Bearer ") :].strip()
     if not given:
-        return request.headers.get("userkey", "").strip()
+        return headers.get("userkey", "").strip()
     for scheme in SCHEMES:
         if given.lower().startswith(scheme):
             return given[len(scheme) :].strip()
@@ -74,7 +76,7 @@ def address_of(request: Request) -> str:
 
 def is_local(request: Request) -> bool:
     """Return whether a program of this host asks, and not for somebody else: a proxy says for whom it asks."""
-    forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
+    forwarded = any(name in headers_of(request) for name in ("forwarded", "x-forwarded-for"))
     return address_of(request) in LOOPBACK and not forwarded
 
 
@@ -172,7 +174,7 @@ class Call:
 
 
 def _has_key(request: Request) -> bool:
-    return any(name in request.headers for name in KEY_HEADERS)
+    return not headers_of(request).keys().isdisjoint(KEY_HEADERS)
 
 
 def caller_of(request: Request) -> Caller | None:
@@ -272,7 +274,7 @@ def route(
                     plane.keys.trace(token_of(request)), audit, asked, request.headers, address_of(request)
                 )
             return unauthorized()
-        who = actor.of_request(caller.person, asked, request.headers)
+        who = actor.of_request(caller.person, asked, headers_of(request))
 
         def record_refusal(code: int, detail: Any) -> None:
             action = audit or (ACCESS if code == 403 else "")

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from kubiya_worker.server.edges.problems import problem
 from kubiya_worker.server.refusals import ApiError
+from kubiya_worker.server.request_headers import headers_of
 
 MAX_BODY: Final = 8 * 1024 * 1024  # bytes
 MAX_DEPTH: Final = 100  # depth of arrays and objects in a body
@@ -21,7 +22,7 @@ async def received(request: Request, most: int = MAX_BODY) -> bytes:
     known: bytes | None = getattr(request.state, "received", None)
     if known is not None:
         return known
-    announced = request.headers.get("content-length", "")
+    announced = headers_of(request).get("content-length", "")
     too_large = announced.isdecimal() and int(announced) > most
     raw = bytearray()
     if not too_large:
@@ -41,7 +42,7 @@ def parsed(raw: bytes) -> dict[str, Any]:
     if not raw:
         return {}
     try:
-        body = json.loads(raw.decode(), parse_constant=_no_number, parse_float=_finite)
+        body = _decode(raw.decode())
     except UnicodeDecodeError as error:
         raise ApiError(422, [problem(["body"], "The body is not UTF-8", "json_invalid")]) from error
     except (ValueError, RecursionError) as error:
@@ -63,6 +64,9 @@ def _finite(text: str) -> float:
     if math.isinf(number):
         raise ValueError(f"{text[:20]} is too large")
     return number
+
+
+_decode: Final = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite).decode
 
 
 def _depth(value: Any) -> int:

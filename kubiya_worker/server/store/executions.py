@@ -11,7 +11,7 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.person import Scope
 from kubiya_worker.server.sealing import Seal, is_sealed
 from kubiya_worker.server.store import execution_search, schema
-from kubiya_worker.server.store.database import Database, Stale, dumps, now
+from kubiya_worker.server.store.database import Database, Stale, dumps, loads, now
 from kubiya_worker.server.store.execution_search import ExecutionQuery, Place
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.statement import Prepared, Reader
@@ -77,7 +77,7 @@ class Executions:
         self._owners: dict[str, str] = {}
 
     def _object(self, row: Any) -> Execution:
-        return {**json.loads(row.data), **{name: getattr(row, name) for name in COLUMNS}}
+        return {**loads(row.data), **{name: getattr(row, name) for name in COLUMNS}}
 
     def create(self, execution: Execution, *, own: dict[str, Any], idempotency_key: str | None = None) -> Execution:
         """Store a pending execution; `own` is what `own` returns, which only its worker gets. It is sealed."""

@@ -14,6 +14,7 @@ from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.records import Object, Records
+from kubiya_worker.server.store.statement import Prepared
 
 H: Final = schema.hooks
 T: Final = schema.hook_threads
@@ -22,6 +23,7 @@ KEPT: Final = 200  # deliveries of a hook
 KEPT_REFUSED: Final = 50  # of those without a proof, which anybody can send
 REMEMBERED: Final = 30 * 86_400.0  # seconds that a thing is remembered after its last run
 BODY: Final = 65_536  # characters of a body that are kept
+_WAITING: Final = Prepared(select(H).where(H.c.id.in_(select(T.c.hook_id).where(T.c.held.is_not(None)).distinct())))
 
 
 class Hooks(Records):
@@ -69,8 +71,7 @@ class Hooks(Records):
 
     def waiting(self) -> list[Object]:
         """Return the hooks of which things wait for a run with a list."""
-        ids = select(T.c.hook_id).where(T.c.held.is_not(None)).distinct()
-        return [self._object(row) for row in self._db.execute(select(H).where(H.c.id.in_(ids)))]
+        return [self._object(row) for row in self._db.execute(_WAITING)]
 
     @staticmethod
     def alert_of(row: Any) -> Object:

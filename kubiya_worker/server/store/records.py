@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,7 +10,7 @@ from sqlalchemy import Table, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from kubiya_worker.server.open_credentials import PARTS, OpenCredential, found_in
-from kubiya_worker.server.store.database import Database, Stale, dumps, now
+from kubiya_worker.server.store.database import Database, Stale, dumps, loads, now
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.statement import Prepared
 
@@ -57,7 +56,7 @@ class Records:
 
     def _object(self, row: Any) -> Object:
         return {
-            **json.loads(row.data),
+            **loads(row.data),
             "id": row.id,
             "organization_id": row.organization_id,
             "name": row.name,
@@ -101,8 +100,12 @@ class Records:
     def update(self, record: Object, changes: Object) -> Object:
         """Return the object with `changes` applied; id, organization and times cannot change.
 
+        What workers report of an agent is written only where it differs from `record`: most runs find it as it is.
         Raises Stale when `record` is not any more what is stored, where other processes can change it.
         """
+        reported = changes.keys() <= REPORTED.get(self._kind, frozenset())
+        if reported and all(record.get(name) == value for name, value in changes.items()):
+            return record
         # One field of a skill or a server says nothing alone: whose text it is counts.
         _refuse_open({**record, **changes} if self._kind in PARTS else changes, self._kind)
         fixed = ("id", "organization_id", "created_at", "updated_at", "name")
@@ -118,7 +121,7 @@ class Records:
                     self._update_as_read, {**values, "key": record["id"], "was": record["updated_at"]}
                 ).rowcount:
                     raise Stale
-                if not changes.keys() <= REPORTED.get(self._kind, frozenset()):
+                if not reported:
                     self._changed(changed, record, changed)
         except IntegrityError as error:
             raise Taken(name) from error

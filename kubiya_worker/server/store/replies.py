@@ -7,16 +7,23 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
 from kubiya_worker.server.store.records import Object
+from kubiya_worker.server.store.statement import Prepared
 
 T: Final = schema.hook_replies
 WAITING: Final = "waiting"
 SENT: Final = "sent"
 GIVEN_UP: Final = "given-up"
+_DUE: Final = Prepared(
+    select(T)
+    .where(T.c.state == WAITING, T.c.next_at <= bindparam("now"))
+    .order_by(T.c.next_at)
+    .limit(bindparam("most"))
+)
 
 
 @dataclass(frozen=True)
@@ -39,11 +46,8 @@ class Replies:
 
     def due(self, now: float, limit: int = 20) -> list[WaitingReply]:
         """Return replies whose time has come, the oldest first."""
-        query = select(T).where(T.c.state == WAITING, T.c.next_at <= now).order_by(T.c.next_at).limit(limit)
-        return [
-            WaitingReply(row.execution_id, row.hook_id, row.tries, json.loads(row.data))
-            for row in self._db.execute(query)
-        ]
+        rows = self._db.execute(_DUE, {"now": now, "most": limit})
+        return [WaitingReply(row.execution_id, row.hook_id, row.tries, json.loads(row.data)) for row in rows]
 
     def told(self, execution_id: str, state: str, tries: int, next_at: float, data: Object) -> None:
         """Store how a try went."""

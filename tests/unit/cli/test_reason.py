@@ -67,7 +67,7 @@ def test_the_record_has_the_reason_of_each_kind_of_change(
 
 
 def test_a_reason_is_one_line_of_bounded_length_without_credentials() -> None:
-    assert reason_of({"X-Kubiya-Reason": "a%0Ab%1B[31m%20%C3%A4"}) == "a b[31m ä"
-    assert len(reason_of({"X-Kubiya-Reason": "x " * 600})) == 500
-    assert reason_of({"X-Kubiya-Reason": "token ghp_" + "a1B2" * 9}) == "(hidden)"
+    assert reason_of({"x-kubiya-reason": "a%0Ab%1B[31m%20%C3%A4"}) == "a b[31m ä"
+    assert len(reason_of({"x-kubiya-reason": "x " * 600})) == 500
+    assert reason_of({"x-kubiya-reason": "token ghp_" + "a1B2" * 9}) == "(hidden)"
     assert reason_of({}) == ""

@@ -101,3 +101,14 @@ def test_a_context_reads_the_row_once(api: Api) -> None:
     with statements(api) as found:
         api.call("GET", f"/executions/{execution}/context")
     assert sum("executions.data" in each for each in found) == 1
+
+
+def test_a_status_that_an_agent_has_already_is_not_written(api: Api) -> None:
+    agent = api.agent()
+    assert api.call("PATCH", f"/agents/{agent['id']}", {"status": "running"})["status"] == "running"
+    with statements(api) as found:
+        assert api.call("PATCH", f"/agents/{agent['id']}", {"status": "running"})["status"] == "running"
+    assert not any(each.lower().startswith("update agents") for each in found)
+    with statements(api) as found:
+        assert api.call("PATCH", f"/agents/{agent['id']}", {"status": "completed"})["status"] == "completed"
+    assert any(each.lower().startswith("update agents") for each in found)

@@ -1,0 +1,22 @@
+"""This module gives the headers of a request as a dictionary."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.requests import Request
+
+KEY: Final = "kubiya.headers"  # of a request's scope: what `headers_of` has found
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    """Return the first header of each name, with the names in lower case.
+
+    Starlette's headers are looked through from the first on at each question, of which a request has a dozen.
+    """
+    scope = request.scope
+    found: dict[str, str] | None = scope.get(KEY)
+    if found is None:
+        given = reversed(scope["headers"])  # so that the first of a name stays
+        found = scope[KEY] = {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
+    return found
