@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kubiya_worker.tools.shell.options import Arguments, Given, Options, Place
+from kubiya_worker.tools.shell.options import NOWHERE, Arguments, Given, Options, Place
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,21 @@ class ChangedFiles:
 def _below(sources: Iterable[str], folders: Iterable[str]) -> tuple[str, ...]:
     """Return where files get to in a folder: a link of that name there would lead elsewhere."""
     names = [source.rstrip("/").rsplit("/", 1)[-1] for source in sources]
-    return tuple(f"{folder}/{name}" for folder in folders for name in names if name not in ("", ".", ".."))
+    into = [folder for folder in folders if folder not in NOWHERE]
+    return tuple(f"{folder}/{name}" for folder in into for name in names if name not in ("", ".", ".."))
 
 
 def _outside(names: Iterable[str], place: Place, *, links: bool = False) -> str | None:
     found = next((name for name in names if place.outside(name, links=links)), None)
     return None if found is None else f"{found[:80]}, which it would change outside of the workspace"
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except OSError:
+        return []  # what this user may not read, the program may not read either
 
 
 def link_below(folder: str, place: Place) -> str | None:
@@ -75,10 +84,7 @@ def link_below(folder: str, place: Place) -> str | None:
     """
     pending, seen = [Path(os.path.realpath(place.cwd / folder))], 0
     while pending:
-        try:
-            entries = list(os.scandir(pending.pop()))
-        except OSError:
-            continue
+        entries = _entries(pending.pop())
         seen += len(entries)
         if seen > _MOST_ENTRIES:
             return f"{folder}, which has more than {_MOST_ENTRIES} files: links among them are not looked for"
@@ -100,15 +106,22 @@ def copy(arguments: Arguments, place: Place) -> str | None:
     sources, targets = given.operands[:-1], given.operands[-1:]
     if given.has(*_INTO):
         sources, targets = given.operands, tuple(given.values(*_INTO))
-    for source in sources if recursive and not place.nowhere else ():
-        top = Path(place.cwd, source)
-        for folder, folders, files in os.walk(top):
-            for name in (*folders, *files):
-                below = Path(folder, name).relative_to(top)
-                for target in targets:
-                    for copied in (Path(target, below), Path(target, top.name, below)):
-                        if Path(place.cwd, copied).is_symlink() and place.outside(str(copied)):
-                            return f"{copied}, a link by which it would write outside of the workspace"
+    pending = [
+        (Path(place.cwd, source), Path(place.cwd, target, name))
+        for source in (sources if recursive and not place.nowhere else ())
+        for target in targets
+        for name in ("", Path(source).name)
+    ]
+    while pending:  # only folders that are in both
+        source_folder, target_folder = pending.pop()
+        if not (source_folder.is_dir() and target_folder.is_dir()):
+            continue
+        for entry in _entries(source_folder):
+            copied = target_folder / entry.name
+            if copied.is_symlink() and place.outside(str(copied)):
+                return f"{copied}, a link by which it would write outside of the workspace"
+            if entry.is_dir(follow_symlinks=False):
+                pending.append((source_folder / entry.name, copied))
     return None
 
 

@@ -21,6 +21,9 @@ from kubiya_worker.tools.shell.command_line import CommandRefused
 _PROC_SECRETS: Final = re.compile(
     r"/proc/(?:[^/]+/)(?:task/[^/]+/)?(?:environ|mem|auxv|stack|syscall|maps|smaps|fd|map_files|root|cwd)(?:/|$)|/proc/k(?:core|msg)$"
 )
+_INSIDE: Final = "environ mem auxv stack syscall maps smaps fd map_files root cwd".split()  # noqa: SIM905
+_PROCESS: Final = re.compile(r"/proc/(?:\d+|self|thread-self|[^/]*[*?\[][^/]*)/")
+_STREAMS: Final = ("/dev/stdin", "/dev/stdout", "/dev/stderr")  # the program's own, not those of this process
 _CONTENT_READERS: Final = frozenset(
     (  # noqa: SIM905
         "grep egrep fgrep rgrep zgrep rg ag ack tar cp rsync zip cpio scp diff gzip gunzip zcat pigz zstd unzstd "
@@ -118,7 +121,7 @@ def _check_argument(argument: str, cwd: Path, private: Sequence[Path]) -> None:
 def _check_path(path: str, cwd: Path, private: Sequence[Path]) -> None:
     if _PROC_SECRETS.search(path):
         raise CommandRefused(f"The path {path} shows the inside of a process and is not read")
-    if path.startswith("/proc/") and any(char in path for char in "*?["):
+    if _may_show_inside(path):
         raise CommandRefused(f"The path {path} may show the inside of a process and is not read")
     folded = path.casefold()  # some file systems take both cases for one name
     for folder in private:
@@ -219,11 +222,22 @@ def _paths(argument: str, cwd: Path) -> list[str]:
     for part in parts:
         if part and len(part) < 4096 and "\0" not in part:
             found.append(_normal(cwd / part))
+            if found[-1] in _STREAMS:
+                continue
             try:
                 found.append(_normal(os.path.realpath(cwd / part)))
             except (OSError, ValueError):
                 continue  # a link of /proc that we may not read; the path as it is written has been taken
     return found
+
+
+def _may_show_inside(path: str) -> bool:
+    """Return whether a program that expands `*`, `?` and `[` itself could find the inside of a process by a path."""
+    parts = path.split("/")[2:] if _PROCESS.match(path) else []
+    for part in parts[1:]:
+        if any(char in part for char in "*?[") and any(fnmatch.fnmatchcase(name, part) for name in _INSIDE):
+            return True
+    return False
 
 
 def _is_link(cwd: Path, name: str) -> bool:
