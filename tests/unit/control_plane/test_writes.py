@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from pathlib import Path
+from typing import Any
 
+import pydantic_core
 import pytest
 
 from kubiya_worker.control_plane import json_values, records, reduced_writes, writes
@@ -34,7 +38,28 @@ def test_what_is_not_in_the_list_is_required() -> None:
     assert not writes.Write("POST", "/somewhere/else", {}).optional
 
 
-def test_nul_half_surrogates_and_numbers_that_are_none_are_replaced_and_nothing_else() -> None:
+@pytest.fixture(params=["pydantic's encoder", "Python's encoder"])
+def encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A worker has pydantic's encoder once the code of steps is loaded, and Python's before that."""
+    if request.param == "pydantic's encoder":
+        monkeypatch.setitem(sys.modules, "pydantic_core", pydantic_core)
+    else:
+        monkeypatch.delitem(sys.modules, "pydantic_core")
+    return str(request.param)
+
+
+@pytest.mark.parametrize(
+    "value", ["x\x00", "x\ud83d", math.nan, -math.inf, "\U0001f600 é \\u0000", "x", 2.5, None, Path("p")]
+)
+def test_both_encoders_send_the_same(encoder: str, value: Any) -> None:
+    expected = {"x\x00": "x\ufffd", "x\ud83d": "x\ufffd", Path("p"): "p"}.get(value, value)
+    if isinstance(value, float) and not math.isfinite(value):
+        expected = None
+    sent = json_values.encoded({"a": [value]})
+    assert sent.isascii() and json.loads(sent) == {"a": [expected]}
+
+
+def test_nul_half_surrogates_and_numbers_that_are_none_are_replaced_and_nothing_else(encoder: str) -> None:
     odd = {
         "a\x00": ["x\ud83d", {"n": math.nan, "i": -math.inf}],
         "ok": "\U0001f600 é \\u0000",
