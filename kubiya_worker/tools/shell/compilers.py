@@ -62,8 +62,8 @@ def check(arguments: Arguments, place: Place) -> str | None:
                 return f"{writing} {file[:80]}, which writes outside of the workspace"
         elif word in _WITH_VALUE:
             value = rest.pop(0) if rest else ""
-            if value.startswith("@"):
-                return f"{value[:80]}, which is a file with further arguments"
+            if value.startswith(("@", "-")):
+                return f"{value[:80]} behind {word}, which may be a further option or a file with some"
         elif not _KNOWN.fullmatch(word):
             return f"the option {word[:80]}, which is none of those that are allowed"
     return None
@@ -99,7 +99,7 @@ _LD: Final = Options(
     writes="-o",
 )
 _AS: Final = Options(
-    plain="gWv", valued="oID", long="32 64 warn fatal-warnings noexecstack gen-debug version help", writes="-o"
+    plain="gWvD", valued="oI", long="32 64 warn fatal-warnings noexecstack gen-debug version help", writes="-o"
 )
 
 

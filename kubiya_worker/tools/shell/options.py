@@ -100,8 +100,13 @@ class Options:
             if isinstance(found, str):
                 return Given(refused=f"the option {found}, which is none of those that are allowed")
             options += found
+        writes = self.writes.split()
         for name, value in options:
-            if name in self.writes.split() and place.outside(value):
+            if (
+                value.partition("=")[0] in writes
+            ):  # some version may take no value behind `name`, and read an option here
+                return Given(refused=f"{value[:80]} behind {name}, where it is not clear whether it is a value")
+            if name in writes and place.outside(value):
                 return Given(refused=f"{name} {value[:80]}, which writes outside of the workspace")
         return Given(tuple(options), tuple(operands))
 
