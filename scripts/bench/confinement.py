@@ -46,7 +46,7 @@ def start(start: Callable[[], subprocess.Popen[bytes]]) -> float:
 async def serve(start: Callable[[], subprocess.Popen[bytes]]) -> float:
     """Return the milliseconds from the start of a server that leaves at once until its session has ended."""
     began = time.perf_counter()
-    async with stdio.spoken(start):
+    async with stdio.spoken(start, noise=lambda line: None):
         pass
     return (time.perf_counter() - began) * 1000
 

@@ -16,6 +16,7 @@ class Listing:
 
     tools: list[Any] = field(default_factory=list)
     instructions: str = ""
+    faults: list[str] = field(default_factory=list)  # what is missing of the list, and why
 
 
 def answer_of(result: Any) -> dict[str, Any]:
@@ -31,22 +32,35 @@ async def listing(client: Any) -> Listing:
     """Return the server's tools and instructions; a page that was already named, or that holds nothing new, is
     the last.
     """
+    from mcp import MCPError
     from mcp.types import PaginatedRequestParams
 
     complete = Listing(instructions=str(getattr(client, "instructions", None) or ""))
     names: set[str] = set()
     cursors: set[str] = set()
     cursor: Any = None
-    for _ in range(PAGES):
-        page = answer_of(await client.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None))
+    for number in range(PAGES + 1):
+        if number == PAGES:
+            complete.faults.append(f"only the first {PAGES} pages of its list of tools were read")
+            break
+        try:
+            page = answer_of(await client.list_tools(params=PaginatedRequestParams(cursor=cursor) if cursor else None))
+        except MCPError as error:
+            if not complete.tools:
+                raise
+            words = " ".join(error.message.split())[:200]
+            complete.faults.append(f"its list of tools ends after page {number}, as the next one failed: {words}")
+            break
         tools = page.get("tools")
+        if not isinstance(tools, list):
+            complete.faults.append("its answer holds no list of tools")
         new = [tool for tool in tools if _name_of(tool) not in names] if isinstance(tools, list) else []
         for tool in new:
             if _name_of(tool) not in names or not _name_of(tool):
                 complete.tools.append(tool)
             names.add(_name_of(tool))
         cursor = page.get("nextCursor")
-        if not isinstance(cursor, str) or not cursor or cursor in cursors or not new:
+        if not isinstance(cursor, str) or not cursor or cursor in cursors or (tools and not new):
             break
         cursors.add(cursor)
     return complete

@@ -8,7 +8,6 @@ by `listing` and `render`, which take what they can and name the rest. This modu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,11 +15,16 @@ from mcp.client.session import ClientSession
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.message import SessionMessage
-from mcp.types import CallToolResult, JSONRPCError, JSONRPCResponse
+from mcp.types import PARSE_ERROR, CallToolResult, JSONRPCError, jsonrpc_message_adapter
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from kubiya_worker.errors import Unavailable
 from kubiya_worker.tools.mcp.answers import RAW
+from kubiya_worker.tools.mcp.messages import NO_MESSAGE, normal
 
+_UNREAD: Final = "Failed to parse "  # how the SDK's own error for a message begins that it cannot read
+_ASSUMED: Final = "2025-03-26"  # the version of a server that names none
 _PASSED: Final[Mapping[str, dict[str, Any]]] = {"tools/list": {"tools": []}, "tools/call": {"content": []}}
 
 
@@ -35,29 +39,21 @@ class _Dispatcher(JSONRPCDispatcher[Any]):
 
 
 def mended(item: Any) -> Any:
-    """Return a message in a form that the SDK can read, as its call would otherwise wait for ever.
-
-    Such a message is an answer whose result is not an object, or whose error is not one of JSON-RPC's.
-    """
+    """Return a message in a form that the SDK can read, as its call would otherwise wait for ever."""
+    if isinstance(item, SessionMessage) and isinstance(item.message, JSONRPCError):
+        error = item.message.error
+        if error.code == PARSE_ERROR and error.message.startswith(_UNREAD):  # the SDK's own words, with its trace
+            error.message = NO_MESSAGE
     if not isinstance(item, ValidationError):
         return item
     told = (error.get("input") for error in item.errors(include_url=False, include_context=False))
-    message = next((one for one in told if isinstance(one, Mapping) and one.get("id") is not None), None)
-    if message is None or "method" in message or not isinstance(message["id"], (int, str)):
+    message = next((one for one in told if isinstance(one, Mapping) and "jsonrpc" in one), None)
+    if message is None:
         return item
-    number = message["id"]
-    if message.get("error") is not None:
-        about = message["error"]
-        words = about.get("message") if isinstance(about, Mapping) else about
-        text = words if isinstance(words, str) else json.dumps(about, ensure_ascii=False, default=str)
-        fault = {"code": -32000, "message": text}
-        return SessionMessage(JSONRPCError.model_validate({"jsonrpc": "2.0", "id": number, "error": fault}))
-    if "result" not in message:
+    try:
+        return SessionMessage(jsonrpc_message_adapter.validate_python(normal(message), by_name=False))
+    except ValidationError:
         return item
-    result = message["result"]
-    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
-    content = {"content": [] if result is None else [{"type": "text", "text": text}]}
-    return SessionMessage(JSONRPCResponse.model_validate({"jsonrpc": "2.0", "id": number, "result": content}))
 
 
 class McpClient(ClientSession):
@@ -74,7 +70,15 @@ def _initialized(result: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to `initialize`, with the fields added that the SDK needs."""
     about = result.get("serverInfo")
     named = about if isinstance(about, dict) else {}
-    result_fields = {key: value for key, value in result.items() if key in ("protocolVersion", "_meta")}
+    version = result.get("protocolVersion")
+    version = version if isinstance(version, str) and version.strip() else _ASSUMED
+    if version not in HANDSHAKE_PROTOCOL_VERSIONS:
+        spoken = f"{HANDSHAKE_PROTOCOL_VERSIONS[0]} to {HANDSHAKE_PROTOCOL_VERSIONS[-1]}"
+        raise Unavailable(
+            f"it speaks version {version[:40]!r} of MCP, this worker {spoken}",
+            remedy="Update the server, or the worker",
+        )
+    result_fields = {"protocolVersion": version, **({"_meta": result["_meta"]} if "_meta" in result else {})}
     capabilities = result.get("capabilities")
     offered_capabilities = (
         {key: value for key, value in (capabilities or {}).items() if isinstance(value, dict)}

@@ -128,6 +128,7 @@ def with_offered_names(server: str, specs: Iterable[ToolSpec], taken: set[str]) 
 def tools_of_server(server: McpServer, listing: Listing) -> ServerTools:
     """Return the tools of a server's list that can be offered; a malformed tool does not affect the others."""
     offer = ServerTools([], [], clean(listing.instructions).strip())
+    offer.notices += [f"MCP server {server.name!r}: {cut(clean(fault), 300)}" for fault in listing.faults]
     broken: list[str] = []
     changed: list[str] = []
     for tool in listing.tools[:TOOLS_READ]:

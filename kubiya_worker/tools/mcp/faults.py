@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -13,8 +14,17 @@ from typing import Any, Final
 from kubiya_worker.errors import Unavailable
 
 REASON: Final = 300  # characters of a server's reason
+_FIELDS: Final = re.compile(r'\b(error|error_description|scope)="([^"]*)"')
 _WORDS: Final = ("error_description", "message", "detail", "error", "title", "reason", "msg")
 TRY_AGAIN: Final = frozenset({408, 425, 429, 502, 503, 504})  # these statuses pass while a server starts
+
+
+_ADDRESS: Final = "Check the server's `url`"
+_REMEDIES: Final = {
+    **dict.fromkeys((401, 403), "Check its `headers` or `oauth`"),
+    **dict.fromkeys((301, 302, 303, 307, 308, 404, 405, 410), _ADDRESS),
+    **dict.fromkeys((200, 201, 202, 203, 204), _ADDRESS),  # no message came
+}
 
 
 class SessionLost(Unavailable):
@@ -49,8 +59,8 @@ class HttpFault(Unavailable):
         text = f"it answered {status} {_phrase(status)}".rstrip() if status else "it cannot be reached"
         text += f": {reason}" if reason else ""
         if retry_after:
-            text += f" (it asks to wait {retry_after:g} s before the next try)"
-        super().__init__(text)
+            text += f" (it asks to wait {retry_after:.0f} s before the next try)"
+        super().__init__(text, remedy="" if in_session and status == 404 else _REMEDIES.get(status, ""))
 
     @property
     def may_have_forgotten(self) -> bool:
@@ -82,6 +92,14 @@ def reason_of(body: bytes, content_type: str) -> str:
     return " ".join(said.split())[:REASON]
 
 
+def challenge_of(header: str | None) -> str:
+    """Return what `WWW-Authenticate` says is wrong with the token (RFC 6750)."""
+    fields = dict(_FIELDS.findall(header or ""))
+    said = [fields.get("error_description") or fields.get("error", "")]
+    said += [f"it asks for the scope {fields['scope']!r}"] if fields.get("scope") else []
+    return "; ".join(part for part in said if part)[:REASON]
+
+
 def _text_of(value: Any) -> str:
     if isinstance(value, str):
         return value
@@ -96,7 +114,8 @@ def seconds_of(retry_after: str | None) -> float | None:
     if not retry_after:
         return None
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
+        return max(0.0, seconds) if math.isfinite(seconds) else None  # JSON has no word for infinity
     except ValueError:
         pass
     try:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import httpx2
 
-from kubiya_worker.tools.mcp.faults import HttpFault, reason_of, seconds_of
+from kubiya_worker.tools.mcp.faults import HttpFault, challenge_of, reason_of, seconds_of
+from kubiya_worker.tools.mcp.messages import messages_in
 from kubiya_worker.tools.mcp.oauth import TokenCache
 
 # Random, so that no server can say that a call has not reached it and have it made again.
@@ -24,6 +25,7 @@ CLOSE_TIMEOUT: Final = 2.0  # seconds that a server has to answer the end of its
 CONNECT_TIMEOUT: Final = 15.0  # seconds
 SESSION: Final = "mcp-session-id"
 _CODE: Final = -32000
+_BOM: Final = b"\xef\xbb\xbf"
 Inject = Callable[[dict[str, Any]], None]
 
 
@@ -67,16 +69,26 @@ class McpHttpClient(httpx2.AsyncClient):
         message = _message_of(await request.aread())
         try:
             response = await self._authorized(request, **more)
+            if not response.headers.get(SESSION, "").isascii():
+                await response.aclose()
+                reason = "its Mcp-Session-Id holds characters that no header takes"
+                return self._error_response(request, message, HttpFault(reason, status=response.status_code))
             if response.status_code < 400:
-                if "text/event-stream" not in response.headers.get("content-type", "") and not response.is_redirect:
-                    await response.aread()  # here, where a connection that breaks is told to this call only
-                return response
+                if "text/event-stream" in response.headers.get("content-type", "").lower():
+                    return _stream(response)
+                if response.has_redirect_location:
+                    return response
+                await response.aread()  # here, where a connection that breaks is told to this call only
+                return self._answer(request, message, response)
             await response.aread()
         except HttpFault as error:
             return self._error_response(request, message, error)
         except httpx2.TransportError as error:
             return self._error_response(request, message, _broken(error))
+        except httpx2.RequestError as error:  # such as a body that is not encoded as its header says
+            return self._error_response(request, message, HttpFault(f"its answer cannot be read: {error}", status=200))
         reason = reason_of(response.content, response.headers.get("content-type", ""))
+        reason = reason or challenge_of(response.headers.get("www-authenticate"))
         fault = HttpFault(
             reason,
             status=response.status_code,
@@ -85,6 +97,26 @@ class McpHttpClient(httpx2.AsyncClient):
         )
         await response.aclose()
         return self._error_response(request, message, fault)
+
+    def _answer(
+        self, request: httpx2.Request, message: Mapping[str, Any], response: httpx2.Response
+    ) -> httpx2.Response:
+        """Return the answer in a body, whatever type and number the server gave it, or the fault that it is none."""
+        number = message.get("id")
+        if number is None or "method" not in message or self._inject is not None:
+            return response
+        headers = {SESSION: response.headers[SESSION]} if SESSION in response.headers else {}
+        text = response.content.decode("utf-8", "replace").removeprefix("\ufeff")
+        if text.startswith(("data:", "event:", "id:", ":")):
+            headers["content-type"] = "text/event-stream"
+            return httpx2.Response(200, text=f"{text}\n\n", headers=headers, request=request)
+        answers = [found for found in messages_in(text) if "method" not in found]
+        answer = next((found for found in answers if found.get("id") == number), None) or next(iter(answers), None)
+        if answer is None:
+            said = reason_of(response.content, response.headers.get("content-type", ""))
+            reason = f"no MCP message but {said!r}" if said else "without the answer that is due"
+            return self._error_response(request, message, HttpFault(reason, status=response.status_code))
+        return httpx2.Response(200, json={**answer, "id": number}, headers=headers, request=request)
 
     async def _opened(self, request: httpx2.Request, **more: Any) -> httpx2.Response:
         """Open a stream. For SSE it is the beginning of the session: why it cannot be had is worth telling."""
@@ -127,6 +159,59 @@ class McpHttpClient(httpx2.AsyncClient):
             self._inject(answer)
             return httpx2.Response(202, request=request)
         return httpx2.Response(200, json=answer, request=request)
+
+
+class _WholeStream(httpx2.AsyncByteStream):
+    """A stream of events as the SDK reads it: without a byte order mark, and with the end of the last event.
+
+    An event that was cut gets no end, so that the SDK can ask for it again. JSON in place of events becomes one.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self._event = bytearray()  # since the last blank line
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        first = b""
+        pieces = aiter(self._inner)
+        while len(first.removeprefix(_BOM).strip()) < len(_BOM) and (piece := await anext(pieces, b"")):
+            first += piece
+        first = first.removeprefix(_BOM)
+        if first.lstrip()[:1] in (b"{", b"["):
+            body = b"".join([first, *[piece async for piece in pieces]])
+            yield b"data: " + b" ".join(body.split(b"\n")) + b"\n\n"
+            return
+        self._keep(first)
+        yield first
+        async for piece in pieces:
+            self._keep(piece)
+            yield piece
+        if self._is_whole():
+            yield b"\n\n"
+
+    def _keep(self, piece: bytes) -> None:
+        searched = max(0, len(self._event) - 3)
+        self._event += piece
+        blank = max(self._event.rfind(b"\n\n", searched), self._event.rfind(b"\r\n\r\n", searched))
+        if blank >= 0:
+            del self._event[: blank + 2]
+
+    def _is_whole(self) -> bool:
+        lines = bytes(self._event).split(b"\n")
+        data = b"\n".join(line[5:] for line in lines if line.startswith(b"data:"))
+        try:
+            return isinstance(json.loads(data), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _stream(response: httpx2.Response) -> httpx2.Response:
+    if "content-encoding" not in response.headers:
+        response.stream = _WholeStream(response.stream)
+    return response
 
 
 def _message_of(body: bytes) -> Mapping[str, Any]:

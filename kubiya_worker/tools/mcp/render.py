@@ -35,14 +35,14 @@ def render(result: Mapping[str, Any], limit: int) -> ToolResult:
     if left_out:
         text = f"{text[:limit]}\n… {left_out} characters left out …"
     error = None
-    if result.get("isError") is True:
+    if str(result.get("isError", result.get("is_error"))).lower() in ("true", "1"):
         error = cut(" ".join(text.split()), 300) or "the server reported an error"
     if not text and not files:
         text = "[no output]"
     return ToolResult(text, error=error, metadata={"characters_left_out": left_out}, files=tuple(files[:FILES]))
 
 
-_KNOWN: Final = ("content", "structuredContent", "isError", "_meta", "resultType")
+_KNOWN: Final = ("content", "structuredContent", "isError", "is_error", "_meta", "resultType")
 
 
 def _blocks(result: Mapping[str, Any]) -> list[Any]:
@@ -55,12 +55,13 @@ def _blocks(result: Mapping[str, Any]) -> list[Any]:
 def _rendered_block(block: Any, files: list[ToolFile]) -> list[str]:
     if not isinstance(block, Mapping):
         return [block if isinstance(block, str) else _json(block)]
-    known = _KINDS.get(str(block.get("type")))
+    kind = block.get("type") or ("text" if "text" in block else "")
+    known = _KINDS.get(str(kind))
     if known is not None:
         piece = known(block, files)
         if piece is not None:
             return [piece]
-    kind = cut(clean(block.get("type") or "no type"), 100)
+    kind = cut(clean(kind or "no type"), 100)
     return [f"[a block of type {kind}, which cannot be shown: {cut(_json(dict(block)), ODD)}]"]
 
 

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
+from kubiya_worker.tools.mcp import messages
 from kubiya_worker.tools.processes import programs
 
 FLUSHED_WITHIN: Final = 0.5  # seconds, for messages that were accepted before the end
@@ -22,16 +23,20 @@ LEAVES_WITHIN: Final = 2.0  # after its stdin was closed
 ENDS_WITHIN: Final = 2.0  # after SIGTERM, and after SIGKILL
 KILLED_WITHIN: Final = 0.5  # after SIGKILL, while the loop stands still
 _READ: Final = 1 << 16  # bytes
+_LINES: Final = 100_000  # of one message
 
 Server = subprocess.Popen[bytes]  # with pipes for stdin and stdout, unbuffered, the leader of a session
 
 
+Noise = Callable[[bytes], None]  # is given each line that holds no message
+
+
 @contextlib.asynccontextmanager
-async def spoken(start: Callable[[], Server]) -> AsyncIterator[tuple[Any, Any]]:
+async def spoken(start: Callable[[], Server], noise: Noise) -> AsyncIterator[tuple[Any, Any]]:
     """Call `start` in a thread, and yield the streams of messages from and to the server. Raises what it raises."""
     process = await _started(start)
     try:
-        async with _streams(process) as streams:
+        async with _streams(process, noise) as streams:
             yield streams
     finally:
         if process.poll() is None:  # the task was cancelled while it waited for the end
@@ -41,7 +46,7 @@ async def spoken(start: Callable[[], Server]) -> AsyncIterator[tuple[Any, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def _streams(process: Server) -> AsyncIterator[tuple[Any, Any]]:
+async def _streams(process: Server, noise: Noise) -> AsyncIterator[tuple[Any, Any]]:
     import anyio
 
     reader, reading, writer = await _pipes(process)
@@ -50,7 +55,7 @@ async def _streams(process: Server) -> AsyncIterator[tuple[Any, Any]]:
     flushed = anyio.Event()
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(_receive, reader, put)
+            group.start_soon(_receive, reader, put, noise)
             group.start_soon(_send, taken, writer, put, flushed)
             try:
                 yield read, write
@@ -91,26 +96,28 @@ async def _pipes(process: Server) -> tuple[asyncio.StreamReader, asyncio.ReadTra
     return reader, reading, asyncio.StreamWriter(transport, protocol, None, loop)
 
 
-async def _receive(reader: asyncio.StreamReader, put: Any) -> None:
+async def _receive(reader: asyncio.StreamReader, put: Any, noise: Noise) -> None:
     """Pass the server's messages on until it closes its stdout; after the session's end, only read them."""
     import anyio
 
     parts: list[bytes] = []  # of a line whose end has not come
+    lines_read = _MessageLines(noise)
     try:
         while data := await reader.read(_READ):
             *lines, rest = data.split(b"\n")
             for line in lines:
                 text, parts = b"".join((*parts, line)), []
-                with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-                    await put.send(_message(text))
+                for message in lines_read.messages(text):
+                    with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                        await put.send(message)
             parts.append(rest)
     finally:
         put.close()
 
 
-async def _send(messages: Any, writer: asyncio.StreamWriter, put: Any, flushed: Any) -> None:
+async def _send(sent: Any, writer: asyncio.StreamWriter, put: Any, flushed: Any) -> None:
     try:
-        async for message in messages:
+        async for message in sent:
             text = message.message.model_dump_json(by_alias=True, exclude_unset=True)
             writer.write(f"{text}\n".encode())
             await writer.drain()
@@ -120,15 +127,46 @@ async def _send(messages: Any, writer: asyncio.StreamWriter, put: Any, flushed: 
         flushed.set()
 
 
-def _message(line: bytes) -> Any:
-    """Return a message of the SDK, or the fault of a line that is none. A byte that is no UTF-8 is replaced."""
+class _MessageLines:
+    """Read lines as messages of the SDK; one message may stand on several lines, as `json.dumps(indent=2)` writes it.
+
+    A byte that is no UTF-8 is replaced.
+    """
+
+    def __init__(self, noise: Noise) -> None:
+        self._noise = noise
+        self._open: list[bytes] = []  # the lines of a message since the one that holds only its bracket
+
+    def messages(self, line: bytes) -> list[Any]:
+        found = _messages(line)
+        if found:
+            self._open.clear()
+            return found
+        bare = line.rstrip()
+        if bare == b"{" or self._open:
+            self._open.append(line)
+            if bare == b"}" or len(self._open) > _LINES:
+                found = _messages(b"\n".join(self._open))
+                self._open.clear()
+        elif bare:
+            self._noise(bare)
+        return found
+
+
+def _messages(line: bytes) -> list[Any]:
     from mcp.shared.message import SessionMessage
     from mcp.types import jsonrpc_message_adapter
 
+    text = line.decode("utf-8", "replace")
     try:
-        return SessionMessage(jsonrpc_message_adapter.validate_json(line.decode("utf-8", "replace"), by_name=False))
-    except ValueError as error:
-        return error
+        return [SessionMessage(jsonrpc_message_adapter.validate_json(text, by_name=False))]
+    except ValueError:
+        pass
+    found: list[Any] = []
+    for message in messages.messages_in(text):
+        with contextlib.suppress(ValueError):
+            found.append(SessionMessage(jsonrpc_message_adapter.validate_python(message, by_name=False)))
+    return found
 
 
 async def _end(process: Server) -> None:

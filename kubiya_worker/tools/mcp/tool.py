@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.protocol.tools import ToolSpec
@@ -18,6 +19,8 @@ from kubiya_worker.tools.mcp.render import render
 from kubiya_worker.tools.redaction import Redactor
 from kubiya_worker.tools.schemas import own_names
 from kubiya_worker.tracing import conventions, current
+
+LONGEST_ERROR: Final = 500  # characters
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class McpTool:
         except WorkerError as error:
             return self._failed(error.line())
         except Exception as error:
-            return self._failed(" ".join(str(error).split())[:500] or type(error).__name__)
+            return self._failed(_words_of(error))
         rendered = await asyncio.to_thread(render, answer_of(result), context.keep_limit)
         return _without(rendered, self.pool.token(server))
 
@@ -69,6 +72,14 @@ class McpTool:
         known = repr(self.server.name) in message
         text = message if known else f"MCP server {self.server.name!r}: {message}"
         return ToolResult(f"{text.removesuffix('.')}.", error=text)
+
+
+def _words_of(error: Exception) -> str:
+    """Return the words of a server's error on one line, with its data: some say there what went wrong."""
+    words, data = str(error), getattr(error, "data", None)
+    said = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=str) if data else ""
+    words = f"{words[:LONGEST_ERROR]}: {said}" if said and said not in words else words
+    return " ".join(words[: 2 * LONGEST_ERROR].split())[:LONGEST_ERROR] or type(error).__name__
 
 
 def _progress(done: float, total: float | None, message: str | None) -> str:

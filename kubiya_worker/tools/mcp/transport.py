@@ -22,11 +22,13 @@ from kubiya_worker.errors import ConfigurationError, Unavailable
 from kubiya_worker.tools.confinement import spawn, visible
 from kubiya_worker.tools.mcp import confinement, stdio
 from kubiya_worker.tools.mcp.config import McpServer
+from kubiya_worker.tools.mcp.messages import NO_MESSAGE
 from kubiya_worker.tools.mcp.oauth import TokenCache
 from kubiya_worker.tools.mcp.variables import INHERITED
 from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.processes.cleanup import MARKER
 
+LARGEST_EVENT: Final = 64 * 1024 * 1024  # bytes of one event over HTTP; an image or a file comes in one
 STDERR_SHOWN: Final = 500  # characters of a server's last words
 
 
@@ -155,7 +157,8 @@ async def _process(server: McpServer, workspace: Path, marks: dict[str, str]) ->
             )
 
         try:
-            async with stdio.spoken(start if limits is None else lambda: spawn.confined(limits, start)) as streams:
+            begin = start if limits is None else lambda: spawn.confined(limits, start)
+            async with stdio.spoken(begin, errors.add) as streams:
                 yield streams
         except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
             raise ConfigurationError(
@@ -179,13 +182,17 @@ def _folder(server: McpServer, workspace: Path) -> Path:
 
 
 class _LastWords:
-    """Keep the end of a server's stderr, from a pipe that is always read, so that a server never blocks on it."""
+    """Keep the end of a server's stderr, from a pipe that is always read, so that a server never blocks on it.
+
+    Of a server that says nothing there, the end of what it writes to stdout beside its messages is kept.
+    """
 
     def __init__(self) -> None:
         self._reader, writer = os.pipe()
         os.set_blocking(self._reader, False)
         self.file = os.fdopen(writer, "w", encoding="utf-8")
         self._tail = b""
+        self._stdout = b""
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> _LastWords:
@@ -199,7 +206,11 @@ class _LastWords:
 
     def text(self) -> str:
         self._read()
-        return " ".join(self._tail.decode("utf-8", "replace").split())
+        return " ".join((self._tail.strip() or self._stdout).decode("utf-8", "replace").split())
+
+    def add(self, line: bytes) -> None:
+        """Take a line of stdout that is no message."""
+        self._stdout = (self._stdout + b"\n" + line)[-STDERR_SHOWN:]
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError, InterruptedError):
@@ -227,17 +238,21 @@ async def _remote(
     else:
         async with (
             McpHttpClient(tokens=tokens, headers=headers) as http,
-            streamable_http_client(server.url, http_client=http) as streams,
+            streamable_http_client(server.url, http_client=http, max_sse_event_size=LARGEST_EVENT) as streams,
         ):
             yield streams
 
 
 def unwrapped(error: BaseException, server: McpServer) -> Exception:
     """Return the first cause in a group, without the SDK's wrapping."""
+    import pydantic
+
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, asyncio.CancelledError):
         return Unavailable(f"the session with {server.name!r} was ended")
     if isinstance(error, (Unavailable, ConfigurationError)):
         return error
+    if isinstance(error, pydantic.ValidationError):
+        return Unavailable(NO_MESSAGE)
     return Unavailable(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")

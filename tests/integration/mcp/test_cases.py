@@ -61,6 +61,51 @@ def usual(rans: dict[str, Ran]) -> float:
     return statistics.median(ran.asked_after for ran in rans.values())
 
 
+# -- messages that are hardly ones
+
+FORMS = ("glued", "pretty", "batch", "pair", "bare", "float")
+
+
+@case(
+    "forms",
+    {form: nasty(f"wire={form}") for form in FORMS},
+    {"tools": [{"name": f"mcp__{form}__echo", "arguments": {"s": form}} for form in FORMS]},
+)
+def messages_in_every_form(ran: Ran) -> None:
+    assert sorted(ran.results) == sorted(json.dumps({"s": form}) for form in FORMS)
+
+
+WEB_FORMS = ("text", "batch", "bom", "number", "events")
+
+
+@case(
+    "web-forms",
+    {form: far(f"/form={form}") for form in (*WEB_FORMS, "page")},
+    {"tools": [{"name": f"mcp__{form}__echo", "arguments": {"s": form}} for form in WEB_FORMS]},
+)
+def answers_in_every_form(ran: Ran) -> None:
+    assert sorted(ran.results) == sorted(f"echo {json.dumps({'s': form})}" for form in WEB_FORMS)
+    assert "'page'" in ran.notices and "Sign in" in ran.notices and "url" in ran.notices
+
+
+@case(
+    "lists",
+    {
+        "empty": nasty("empty-page"),
+        "bad": nasty("bad-page"),
+        "none": nasty("no-list"),
+        "new": nasty("version=2099-01-01"),
+        "old": nasty("version="),
+        "gone": nasty("told-start"),
+    },
+    {"tools": [{"name": f"mcp__{name}__echo", "arguments": {"s": name}} for name in ("empty", "bad", "old")]},
+)
+def lists_and_versions(ran: Ran) -> None:
+    assert sorted(ran.results) == sorted(json.dumps({"s": name}) for name in ("empty", "bad", "old"))
+    for words in ("the cursor has expired", "no list of tools", "2099-01-01", "Update the server", "no such package"):
+        assert words in ran.notices
+
+
 # -- sessions over stdio
 
 

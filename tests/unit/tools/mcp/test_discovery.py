@@ -233,3 +233,19 @@ def test_long_results_are_cut_and_odd_text_is_cleaned() -> None:
     result = rendered(50, content=[{"type": "text", "text": "a" * 100 + "\ud800\0"}])
     assert result.output.startswith("a" * 50 + "\n… ") and result.metadata["characters_left_out"] == 52
     assert "\0" not in rendered(content=[{"type": "text", "text": "\ud800\0"}]).output
+
+
+def test_a_list_that_is_not_whole_is_told() -> None:
+    made = tools_of_server(SERVER, answers.Listing([tool("a")], faults=["the second page failed"]))
+    assert [spec.name for spec in made.specs] == ["a"] and made.notices == ["MCP server 's': the second page failed"]
+
+
+@pytest.mark.parametrize("value", [True, "true", "True", 1, "1"])
+@pytest.mark.parametrize("name", ["isError", "is_error"])
+def test_an_error_is_one_however_it_is_written(name: str, value: Any) -> None:
+    assert rendered(**{name: value}, structuredContent={"why": "no"}).error == '{"why": "no"}'
+    assert rendered(**{name: False}, content=[{"text": "fine"}]).error is None
+
+
+def test_a_block_of_no_type_with_text_is_text() -> None:
+    assert rendered(content=[{"text": "fine"}]).output == "fine"
