@@ -31,11 +31,11 @@ def _quickly(body: Any) -> bytes | None:
 
     A worker has that package once the code of steps is loaded; its start does not wait for it.
     """
-    fast = sys.modules.get("pydantic_core")
-    if fast is None:
+    to_json = getattr(sys.modules.get("pydantic_core"), "to_json", None)  # another thread may be loading the package
+    if to_json is None:
         return None
     try:
-        made: bytes = fast.to_json(body, fallback=str, inf_nan_mode="null")
+        made: bytes = to_json(body, fallback=str, inf_nan_mode="null")
     except ValueError:  # half a surrogate pair, or a value that is nested too deep for it
         return None
     return made if made.isascii() and b"\\u0000" not in made else None

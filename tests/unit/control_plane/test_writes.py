@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pydantic_core
@@ -38,11 +39,13 @@ def test_what_is_not_in_the_list_is_required() -> None:
     assert not writes.Write("POST", "/somewhere/else", {}).optional
 
 
-@pytest.fixture(params=["pydantic's encoder", "Python's encoder"])
+@pytest.fixture(params=["pydantic's encoder", "Python's encoder", "while it is loaded"])
 def encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A worker has pydantic's encoder once the code of steps is loaded, and Python's before that."""
     if request.param == "pydantic's encoder":
         monkeypatch.setitem(sys.modules, "pydantic_core", pydantic_core)
+    elif request.param == "while it is loaded":
+        monkeypatch.setitem(sys.modules, "pydantic_core", ModuleType("pydantic_core"))
     else:
         monkeypatch.delitem(sys.modules, "pydantic_core")
     return str(request.param)
