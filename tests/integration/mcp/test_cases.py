@@ -146,7 +146,7 @@ def hang_start(ran: Ran, rans: dict[str, Ran]) -> None:
 @case("slow-start", one("slow-start=50", timeout=90), call(("echo", {"s": "at last"})))
 def slow_start(ran: Ran) -> None:
     assert "at last" in ran.results[0] and ran.outcomes() == ["success"]
-    assert ran.ended_after < 60
+    assert ran.ended_after < 85  # once it has started, not after the whole `timeout`
 
 
 @case("slow-start-default", one("slow-start=25"), call(("echo", {"s": "at last"})))

@@ -204,7 +204,7 @@ def test_what_a_teams_members_do_stands_in_the_calls_that_asked_for_it(page: Any
     disk = call("ask_host", "Find what fills the disk")
     page.wait_for_selector(".ask .asks")
     assert page.inner_text(".ask .asks") == "Asked by triage → writer"
-    assert call("ask_writer").get_attribute("open") is not None  # it works
+    call("ask_writer").and_(page.locator("[open]")).wait_for()  # it works: its words may come after its question
     disk.and_(page.locator(":not([open])")).wait_for()  # it is done, perhaps later than the question was asked
     disk.locator("> summary").click()
     inside = disk.locator(".members")

@@ -106,7 +106,7 @@ def test_counts_are_those_of_the_work(stack: Stack, tmp_path: Path) -> None:
     # Between two tasks there is a moment without any: a heartbeat of then tells of fewer that are completed.
     idle = reported(lambda d: d["worker_metadata"].get("active_tasks") == 0 and d["tasks_processed"] >= 3)
     assert idle["tasks_processed"] == idle["worker_metadata"]["completed_tasks"]
-    assert idle["worker_metadata"]["failed_tasks"] == 0 and idle["current_task_id"] is None
+    assert idle["worker_metadata"]["failed_tasks"] == 0 and idle["current_task_id"] is None, worker.lines
     end(worker)
 
 
