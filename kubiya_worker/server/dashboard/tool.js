@@ -53,7 +53,7 @@ export class Tool {
     const head = el("summary", { onclick: () => (this.chosen = true) }, el("span", { class: "tool-name" }, this.name), this.line, this.told);
     this.element = el("details", { class: "tool" }, head, this.body);
     this.filled = ""; // what the body shows
-    this.shown = false; // what `update` made of `open`: anything else in the element is a person's doing
+    this.applied = false; // what `update` made of `open`: anything else in the element is a person's doing
     this.update();
     this.element.addEventListener("toggle", () => this.toggled() && this.list.change(this));
     return this.element;
@@ -61,8 +61,8 @@ export class Tool {
 
   // Take over what a person opened or closed. The event for what `update` did comes later, and may be out of date by then.
   toggled() {
-    if (!this.element || this.element.open === this.shown) return false;
-    this.open = this.shown = this.element.open;
+    if (!this.element || this.element.open === this.applied) return false;
+    this.open = this.applied = this.element.open;
     return true;
   }
 
@@ -71,7 +71,7 @@ export class Tool {
     this.line.textContent = oneLine(summary(this.values ?? {}), 300);
     this.told.textContent = this.words;
     this.element.dataset.state = this.state;
-    this.element.open = this.shown = this.open;
+    this.element.open = this.applied = this.open;
     this.fill();
   }
 

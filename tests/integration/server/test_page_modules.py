@@ -311,7 +311,20 @@ def test_a_call_is_closed_when_its_member_is_done_and_stays_as_a_person_left_it(
             opened.element.querySelector("summary").click();
             await events(opened);
             opened.update();
-            return [done, closed, opened].map((tool) => [tool.open, tool.element.open]);
+
+            const { Windowed } = await import("/static/windowed.js");
+            const root = document.createElement("div");
+            document.body.append(root);
+            const listed = new Tool({ tool_name: "ask_host", tool_execution_id: "2" });
+            const list = new Windowed(root, { most: 200 });
+            list.held = true; // a person reads what is earlier: an item is made after the changes were drawn
+            list.push(listed);
+            listed.started({ tool_arguments: {} });
+            const frame = () => new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)));
+            await frame(); // the list has drawn it
+            listed.inside();
+            await frame();
+            return [done, closed, opened, listed].map((tool) => [tool.open, tool.element.open]);
         }"""
     )
-    assert told == [[False, False], [False, False], [True, True]]
+    assert told == [[False, False], [False, False], [True, True], [True, True]]
