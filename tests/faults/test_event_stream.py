@@ -161,6 +161,7 @@ def run_through(stack: Stack, blows: str) -> None:
     print(f"{len(log)} events, 5 clients, {connections} connections, kills {told}: 0 lost, 0 duplicated, 0 reordered")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_stream_is_whole_through_kills_of_worker_and_control_plane(stack: Stack) -> None:
     run_through(stack, "cwbc")

@@ -73,7 +73,7 @@ FAST = [
     "cases",
     [
         pytest.param(FAST[0], id="agent"),
-        pytest.param(FAST[1], id="team"),
+        pytest.param(FAST[1], id="team", marks=pytest.mark.slow),
         pytest.param(FAST[2], id="modes", marks=pytest.mark.slow),
     ],
 )

@@ -166,6 +166,7 @@ def test_a_worker_that_is_killed_meanwhile_loses_nothing(stack: Stack, tmp_path:
     wait_until(lambda: not spooled(spool), LIMIT, "an empty spool")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_order_holds_when_the_steps_were_on_several_hosts(stack: Stack, tmp_path: Path) -> None:
     """Two workers whose disks are apart: each tells its own part, and each waits for the other's turn."""

@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parents[1] / "cases" / "mcp"
 MODEL = "mcp/"  # before the case's id: the model of its agent
 LONGEST = 75.0  # seconds for one execution
 APART = 0.25  # seconds between the starts of two cases: all at once would measure the machine, not the case
-AT_ONCE = 24  # cases under way: more servers that start together would pass limits that have nothing to do with them
+AT_ONCE = 16  # cases under way: more servers that start together would pass limits that have nothing to do with them
 LEFT = 15.0  # seconds after an execution in which its servers have to be gone
 
 
