@@ -25,6 +25,7 @@ from scripts.chaos.load import PATIENCE, RULE, SHELL, Load, Model
 from scripts.chaos.plan import Fault
 from scripts.chaos.replicas import ReplicaFaults
 from scripts.chaos.watch import Watch
+from tests.support import databases
 from tests.support.daemon import Daemons
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.replica_stack import ReplicaStack
@@ -87,7 +88,7 @@ class Chaos:
         kinds = [*plan.KINDS, *(plan.SHARED if shared else ())]
         with ExitStack() as opened:
             # Before the clock: PostgreSQL is another machine, with a time of its own.
-            self._postgres = opened.enter_context(postgres_server()) if shared else None
+            self._start_postgres(opened)
             self._run(faults, kinds)
         self.report.seconds = time.monotonic() - began
         return self.report
@@ -104,12 +105,21 @@ class Chaos:
 
     # -- what has to be there
 
+    def _start_postgres(self, opened: ExitStack) -> None:
+        """Start the PostgreSQL server of the control planes, if they have one: `_known` has to know it."""
+        if self.report.replicas > 1:
+            self._postgres = opened.enter_context(postgres_server())
+        elif databases.POSTGRESQL:
+            self._postgres = databases.server()  # of all stacks of this process
+
     def _stack(self) -> Stack:
-        if self._postgres is None:
-            return Stack(self._folder, persistent=True)
-        return ReplicaStack(self._folder, self._postgres, persistent=True, checked=True)
+        if self.report.replicas > 1:
+            assert self._postgres is not None
+            return ReplicaStack(self._folder, self._postgres, persistent=True, checked=True)
+        return Stack(self._folder, persistent=True)
 
     def _known(self, stack: Stack) -> set[int]:
+        """Return the processes that are the run's own, and whose children are."""
         return {process.pid for process in stack.processes} | ({self._postgres.pid} if self._postgres else set())
 
     def _clock(self, kinds: list[str]) -> Clock | None:

@@ -19,9 +19,9 @@ class ReplicaStack(Stack):
         self, folder: Path, postgres: PostgresServer, *, persistent: bool = False, checked: bool = False
     ) -> None:
         """`checked`: the balancer asks the servers whether they are well."""
-        super().__init__(folder, persistent=persistent)
+        self.address = postgres.fresh()
+        super().__init__(folder, persistent=persistent, database=self.address)
         self._checked = checked
-        self.database = self.address = postgres.fresh()
         self.ports = (free_port(), free_port())
         self.replicas: list[Process] = []
         self._balancer: Balancer | None = None

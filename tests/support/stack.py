@@ -153,8 +153,11 @@ def patched(target: Any, patch: Any) -> Any:
 class Stack:
     patience = 60.0  # seconds for the start of a server
 
-    def __init__(self, folder: Path, *, persistent: bool = False, ends_polls: bool = False) -> None:
-        """`ends_polls`: Temporal itself ends the polls of a worker that leaves, as a cluster's may."""
+    def __init__(
+        self, folder: Path, *, persistent: bool = False, ends_polls: bool = False, database: Place | None = None
+    ) -> None:
+        """`ends_polls`: Temporal itself ends the polls of a worker that leaves, as a cluster's may. `database`: where
+        the control plane's data is, if not where the tests of this run have it."""
         self.folder = folder
         self.traces = folder / "traces"
         self.traces.mkdir(exist_ok=True)
@@ -164,7 +167,7 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}"
         self.temporal_address = f"127.0.0.1:{self.temporal_port}"
         self.key = ""
-        self.database: Place = databases.place(folder)
+        self.database = databases.place(folder) if database is None else database
         self.processes: list[Process] = []
         self.temporal: Process | None = None
         self.server: Process | None = None
