@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 from temporalio import activity
@@ -53,9 +54,11 @@ class Authority:
 
     def removed(self, skill_id: str) -> bool:
         """Return whether the control plane does not list the skill any more."""
-        if not skill_id or self.skills is None:
-            return False
-        return all(str(skill.get("id")) != skill_id for skill in self.skills)
+        return bool(skill_id) and self._skill_ids is not None and skill_id not in self._skill_ids
+
+    @cached_property
+    def _skill_ids(self) -> frozenset[str] | None:
+        return None if self.skills is None else frozenset(str(skill.get("id")) for skill in self.skills)
 
     def current(self, skills: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the skills of an execution with the configuration that they have now, in the same order.

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx2
-from openai import AsyncOpenAI, AsyncStream
+from openai import AsyncStream
 from pydantic_ai.exceptions import ModelHTTPError, ModelRequestRejectedError
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
+from kubiya_worker.models.chat_client import ChatClient
 from kubiya_worker.models.compatible_model import AdaptedChatModel
 from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connection
 from kubiya_worker.models.conversion import MESSAGE
@@ -79,7 +80,7 @@ class ChatModel(AdaptedChatModel):
 
 
 def connect(connection: Connection) -> tuple[Make, Shut]:
-    client = AsyncOpenAI(
+    client = ChatClient(
         base_url=connection.base_url,
         api_key=connection.api_key or NO_KEY,
         default_headers=connection.custom_headers("OPENAI_CUSTOM_HEADERS"),
