@@ -69,8 +69,7 @@ class BeginActivities:
         runtime, given = self._runtime, ex.ExecutionInput.parse(begin.raw)
         control_plane, execution_id = runtime.control_plane, given.execution_id
         remember(runtime, execution_id)
-        read_at = time.monotonic()
-        found = await self._definition(given)
+        read_at, found = await self._definition(given)
         context = context_for(given, found)
         context.model_queue = runtime.model_queue
         has_servers = bool(given.mcp_servers or found.environment.get("mcp_servers"))
@@ -133,15 +132,17 @@ class BeginActivities:
             texts=max((names.assistant_number(x["message_id"]) for x in earlier), default=0),
         )
 
-    async def _definition(self, given: ex.ExecutionInput) -> Definition:
-        """Load the definition, from one answer that the event loop reads itself where that can be."""
+    async def _definition(self, given: ex.ExecutionInput) -> tuple[float, Definition]:
+        """Load the definition, from one answer that the event loop reads itself where that can be.
+
+        Return also when it was read, in monotonic seconds.
+        """
         runtime = self._runtime
-        told = None
-        if runtime.direct is not None and one_answer_tells(given):
-            told = await runtime.control_plane.contexts.directly(runtime.direct, given.execution_id)
-        if told is not None:
-            return load(runtime.control_plane, given, told)
-        return await ask(load, runtime.control_plane, given)
+        if one_answer_tells(given):
+            read_at, told = await runtime.early_contexts.take(given.execution_id)
+            if told is not None:
+                return read_at, load(runtime.control_plane, given, told)
+        return time.monotonic(), await ask(load, runtime.control_plane, given)
 
     async def _bring_files(self, given: ex.ExecutionInput, context: calls.Context, notices: list[str]) -> None:
         """Let a fork begin with the stored files of its origin. A folder of the host (`cwd`) has files of its own."""

@@ -15,6 +15,7 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from kubiya_worker.activities.authority import Authorities
+from kubiya_worker.activities.early_contexts import EarlyContexts
 from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.in_flight import InFlight
 from kubiya_worker.activities.known_secrets import KnownSecrets
@@ -128,6 +129,16 @@ class Runtime:
     def direct(self) -> DirectConnections | None:
         """Return connections that need no thread; None where TLS or a proxy is on the way."""
         return self.control_plane.directly()
+
+    @cached_property
+    def early_contexts(self) -> EarlyContexts:
+        return EarlyContexts(self._context_directly)
+
+    async def _context_directly(self, execution_id: str) -> dict[str, Any] | None:
+        """Return an execution's context as the event loop reads it; None where it has to be read in another way."""
+        if self.direct is None:
+            return None
+        return await self.control_plane.contexts.directly(self.direct, execution_id)
 
     @cached_property
     def writer(self) -> Writer:

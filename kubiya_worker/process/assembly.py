@@ -103,7 +103,7 @@ def build_worker(
             activities=[*activities_of_worker, *loaded.activities],
             activity_executor=ThreadPoolExecutor(settings.max_concurrent_activities, "custom-activity"),
             workflow_runner=WorkflowSandbox(),
-            workflow_task_executor=WorkflowThreads(is_own),
+            workflow_task_executor=WorkflowThreads(is_own, steps.expect),
             max_concurrent_activities=settings.max_concurrent_activities,
             max_cached_workflows=CACHED_WORKFLOWS,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,

@@ -99,6 +99,11 @@ class LateSteps(Interceptor):
         while True:
             await asyncio.Event().wait()
 
+    def expect(self, execution_id: str) -> None:
+        """Prepare for an execution whose first step comes next."""
+        if self._runtime is not None and self._runtime.direct is not None:
+            self._runtime.early_contexts.ask(execution_id)
+
     async def close(self) -> None:
         """Close what the steps have opened."""
         if self._runtime is not None:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
+from kubiya_worker.process.first_task import beginning
+
 THREADS: Final = 500  # the SDK's own number
 MOST_JOBS: Final = 8  # of a task for the event loop
 LARGEST: Final = 65_536  # bytes of a task for the event loop: about a millisecond of JSON
@@ -23,18 +25,21 @@ SLOW: Final = ("query_workflow", "remove_from_cache", "do_update")
 class WorkflowThreads(ThreadPoolExecutor):
     """Runs a workflow task by the event loop that submits it, if the task is small and `is_own` accepts its workflow.
 
-    `is_own` gets the SDK's workflow instance.
+    `is_own` gets the SDK's workflow instance. `expect` gets the id of each execution that is about to begin.
     """
 
-    def __init__(self, is_own: Callable[[Any], bool]) -> None:
+    def __init__(self, is_own: Callable[[Any], bool], expect: Callable[[str], None] = lambda _: None) -> None:
         super().__init__(THREADS, "workflow")
-        self._is_own = is_own
+        self._is_own, self._expect = is_own, expect
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run `fn(activation)`, which the SDK calls for each task; `fn` is a method of the running workflow."""
         instance = getattr(getattr(fn, "__self__", None), "instance", None)
         if instance is None or len(args) != 1 or not self._is_own(instance) or not is_small(args[0]):
             return super().submit(fn, *args, **kwargs)
+        begins = beginning(args[0])
+        if begins is not None:
+            self._expect(begins)
         future: Future[Any] = Future()
         # A step of its own, as in a thread: outside the task and the context of the caller.
         asyncio.get_running_loop().call_soon(_run, future, fn, args[0], context=contextvars.Context())
