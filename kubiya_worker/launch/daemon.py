@@ -22,7 +22,7 @@ from kubiya_worker.errors import TemporaryFailure
 from kubiya_worker.launch import init
 from kubiya_worker.launch.home import Home
 from kubiya_worker.launch.local import worker_environment
-from kubiya_worker.launch.preflight import Queue
+from kubiya_worker.launch.queue import Queue
 from kubiya_worker.settings import Settings
 from kubiya_worker.settings.table import BY_NAME
 

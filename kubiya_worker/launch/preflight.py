@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachable
 from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable
+from kubiya_worker.launch.queue import Queue
 from kubiya_worker.models import compatibility, routes
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools.policy import rules_file
 
 NOT_A_QUEUE = (400, 404, 422)  # 422: a server that accepts only ids answers so to a name
-
-
-@dataclass(frozen=True)
-class Queue:
-    """A queue's id and name; empty where the control plane does not tell."""
-
-    id: str = ""
-    name: str = ""
-
-    def other_than(self, named: str) -> str:
-        """Return the queue's other name; "" when there is none."""
-        return next((n for n in (self.id, self.name) if n and n != named), "")
 
 
 def check(settings: Settings) -> Queue:
