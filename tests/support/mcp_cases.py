@@ -1,4 +1,4 @@
-"""Runs the cases of tests/cases/mcp: each is an agent with one odd MCP server, in a real stack, all at the same time.
+"""Runs the cases of tests/cases/mcp: each is an agent with one odd MCP server, in a real stack, many at the same time.
 
 A case names its servers and the calls that its model makes, step by step; `run` gives back what came of each.
 """
@@ -22,13 +22,14 @@ import psutil
 import requests
 
 from tests.support.model_endpoint import ModelEndpoint
-from tests.support.stack import FINAL, Process, Stack
+from tests.support.stack import FINAL, Process, Stack, wait_until
 
 FOLDER = Path(__file__).parents[1] / "cases" / "mcp"
 MODEL = "mcp/"  # before the case's id: the model of its agent
 LONGEST = 75.0  # seconds for one execution
 APART = 0.25  # seconds between the starts of two cases: all at once would measure the machine, not the case
-AT_ONCE = 16  # cases under way: more servers that start together would pass limits that have nothing to do with them
+AT_ONCE = 8  # cases under way: more servers that start together would pass limits that have nothing to do with them
+SLOW = "slow-start"  # in the id of a case whose server takes its time to start, and so has most of its limit behind it
 LEFT = 15.0  # seconds after an execution in which its servers have to be gone
 
 
@@ -113,11 +114,16 @@ def call(*tools: str | tuple[str, dict[str, Any]], server: str = "nasty") -> dic
 
 
 class Runner:
-    """The stack with one worker, the model, and http.py."""
+    """The stack with two workers, the model, and http.py.
+
+    The cases whose servers start slowly have a worker and a queue of their own: others would take its time when it has
+    little left. Nearly all that they do is wait, so they do not count among those that run at once.
+    """
 
     def __init__(self, stack: Stack, endpoint: ModelEndpoint, http: Process, url: str, folder: Path) -> None:
         self.stack, self.endpoint, self.http, self.url, self.folder = stack, endpoint, http, url, folder
         self.worker: Process
+        self.slow_worker: Process
         self._at: dict[str, list[tuple[float, dict[str, Any]]]] = {}
         self._cases: dict[str, Case] = {}
         self._lock = threading.Lock()
@@ -135,15 +141,36 @@ class Runner:
         self._cases = {case.id: case for case in cases}
         steps = {MODEL + case.id: [*case.steps, {"text": "done"}] for case in cases}
         self.endpoint.by_model = {model: list(answers) for model, answers in steps.items()}
-        with ThreadPoolExecutor(AT_ONCE) as clients:
-            running = {}
+        for worker in (self.worker, self.slow_worker):
+            worker.expect("worker.loaded")  # until then it has a core for itself
+        slow = [case for case in cases if SLOW in case.id]
+        running = {}
+        with ThreadPoolExecutor(len(slow) + 1) as patient, ThreadPoolExecutor(AT_ONCE) as clients:
+            for case in slow:
+                running[case.id] = patient.submit(self._run, case, SLOW)
+                self._until_asked(case)
             for case in cases:
-                running[case.id] = clients.submit(self._run, case)
-                time.sleep(APART)
+                if case not in slow:
+                    running[case.id] = clients.submit(self._run, case)
+                    time.sleep(APART)
             return {name: future.result() for name, future in running.items()}
 
-    def _run(self, case: Case) -> Ran:
-        log = self.folder / f"{case.id.strip('/').replace('/', '_').replace('=', '-')}.log"
+    def _until_asked(self, case: Case) -> None:
+        """Wait until a case's server on this host is asked to start: from here on it does nothing but take its time."""
+        if any("command" in server for server in case.servers.values()):
+            asked = ("in", "initialize")
+            wait_until(
+                lambda: any((line["event"], line.get("method")) == asked for line in _lines(self._log(case))),
+                60,
+                f"the server of {case.id} is asked to start",
+            )
+
+    def _log(self, case: Case) -> Path:
+        """Return the file of nasty.py in this case."""
+        return self.folder / f"{case.id.strip('/').replace('/', '_').replace('=', '-')}.log"
+
+    def _run(self, case: Case, queue: str = "default") -> Ran:
+        log = self._log(case)
         servers = json.loads(
             json.dumps(case.servers)
             .replace("{log}", str(log))
@@ -161,7 +188,7 @@ class Runner:
         self.stack.store("agents", agent, execution_environment=environment)
         ran, began = Ran(), time.monotonic()
         for _ in range(case.times):
-            execution = self.stack.execute("Do the work.", agent=agent, **case.body)
+            execution = self.stack.execute("Do the work.", agent=agent, queue=queue, **case.body)
             ran.events = []
             try:
                 ran.events.extend(self._events(case, execution))
@@ -200,7 +227,7 @@ class Runner:
         return alive
 
     def stop(self) -> float:
-        """Stop the worker; the seconds that it took."""
+        """Stop the worker of the cases that are not slow; the seconds that it took."""
         began = time.monotonic()
         self.worker.signal(signal.SIGTERM)
         self.worker.wait(60)
@@ -225,7 +252,7 @@ def _lives(pid: int) -> bool:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Runner]:
-    """A stack with one worker, whose models are the cases'."""
+    """A stack whose models are the cases'."""
     watching: list[Callable[[dict[str, Any]], None]] = []
     with (
         ModelEndpoint(watch=lambda request: watching[0](request)) as endpoint,
@@ -235,10 +262,15 @@ def running(folder: Path) -> Iterator[Runner]:
         url = http.expect("^http://")
         runner = Runner(stack, endpoint, http, url, stack.traces)
         watching.append(runner.watch)
-        runner.worker = stack.worker(
-            LITELLM_API_BASE=endpoint.url,
-            LITELLM_API_KEY="sk-case-0123456789abcdef",
-            MAX_CONCURRENT_ACTIVITIES="100",
+        stack.queue(SLOW)
+        runner.worker, runner.slow_worker = (
+            stack.worker(
+                queue,
+                LITELLM_API_BASE=endpoint.url,
+                LITELLM_API_KEY="sk-case-0123456789abcdef",
+                MAX_CONCURRENT_ACTIVITIES="100",
+            )
+            for queue in ("default", SLOW)
         )
         yield runner
         for line in (line for log in folder.glob("*.log") for line in _lines(log)):
