@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic_ai import messages as pai
 
+from kubiya_worker.protocol.characters import without_half_surrogates
 from kubiya_worker.protocol.messages import Message
 
 Entry = dict[str, Any]
@@ -31,7 +32,7 @@ def entries(parts: Sequence[pai.ModelResponsePart]) -> list[Entry]:
         if isinstance(part, pai.ThinkingPart):
             stored.append(_entry(part, content=part.content, id=part.id, signature=part.signature))
         elif isinstance(part, pai.TextPart):
-            stored.append(_entry(part, text=len(part.content)))
+            stored.append(_entry(part, text=len(without_half_surrogates(part.content or ""))))
         elif isinstance(part, pai.ToolCallPart):
             stored.append(_entry(part, call=calls))
             calls += 1

@@ -18,6 +18,8 @@ from pydantic_ai.usage import RequestUsage
 from kubiya_worker.models import answer_parts as parts_of
 from kubiya_worker.models import base
 from kubiya_worker.models.connection import Connection
+from kubiya_worker.models.wire.tool_calls import is_object
+from kubiya_worker.protocol.characters import cleaned, without_half_surrogates
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.messages import Message, ToolCall
 from kubiya_worker.protocol.tools import ToolSpec
@@ -169,12 +171,15 @@ def to_usage(usage: RequestUsage) -> Usage:
     )
 
 
-def to_reply(response: pai.ModelResponse, text: str) -> base.ModelReply:
-    """Return the finished answer; `text` is what was streamed."""
-    calls = [_tool_call(part) for part in response.parts if isinstance(part, pai.ToolCallPart)]
+def to_reply(response: pai.ModelResponse, text: str, *, too_large: bool = False) -> base.ModelReply:
+    """Return the finished answer; `text` is what was streamed, `too_large` says that its end was not read."""
+    asked = [part for part in response.parts if isinstance(part, pai.ToolCallPart)]
     details = response.provider_details or {}
     finish: str = response.finish_reason or details.get("finish_reason") or base.STOP
-    finish = _FINISH.get(finish, finish)
+    finish = base.LENGTH if too_large else _FINISH.get(finish, finish)
+    calls = [_tool_call(part) for part in asked]
+    if calls and finish == base.LENGTH and not is_object(_arguments(asked[-1])):
+        calls[-1]["cut"] = base.LENGTH
     if calls and finish == base.STOP:
         finish = base.TOOL_CALLS  # some servers say "stop" although they ask for tools
     elif not calls and finish == base.TOOL_CALLS:
@@ -182,14 +187,22 @@ def to_reply(response: pai.ModelResponse, text: str) -> base.ModelReply:
     return base.ModelReply(
         content=text,
         tool_calls=calls,
-        thinking=parts_of.entries(response.parts),
+        thinking=cleaned(parts_of.entries(response.parts)),
         usage=to_usage(response.usage),
         finish_reason=finish,
         model=response.model_name or "",
         provider=response.provider_name or "",
+        too_large=too_large,
     )
 
 
 def _tool_call(part: pai.ToolCallPart) -> ToolCall:
-    arguments = part.args if isinstance(part.args, str) else json.dumps(part.args or {})
-    return {"id": part.tool_call_id, "name": part.tool_name, "arguments": arguments or "{}"}
+    name, identity = without_half_surrogates(part.tool_name), without_half_surrogates(part.tool_call_id)
+    return {"id": identity, "name": name, "arguments": _arguments(part) or "{}"}
+
+
+def _arguments(part: pai.ToolCallPart) -> str:
+    """Return the text of a call's arguments; empty when the model wrote none."""
+    if isinstance(part.args, str):
+        return without_half_surrogates(part.args)
+    return json.dumps(part.args) if part.args else ""

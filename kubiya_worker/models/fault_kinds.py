@@ -65,7 +65,7 @@ _QUOTA_WORDS: Final = re.compile(
     r"|\bkey limit exceeded|account .{0,30}(?:suspended|overdue|arrear|in debt)|top[ -]?up your|recharge"
     r"|quota (?:has been |is |was )?"
     r"(?:exceeded|exhausted|used up|reached)|exceed\w* .{0,30}quota"
-    r"|(?:usage|spend(?:ing)?) limit .{0,20}(?:reached|exceed)"
+    r"|(?:usage|spend(?:ing)?) limits? .{0,20}(?:reached|exceed)|reached .{0,40}(?:usage|spend(?:ing)?) limits?\b"
     r"|余额不足|欠费|额度"
 )
 _REFUSED_WORDS: Final = re.compile(
@@ -90,9 +90,13 @@ _ACCESS_WORDS: Final = re.compile(
 _KEY_WORDS: Final = re.compile(
     r"\b(?:api[ _-]?)?keys?\b|\btokens?\b|credential|authenticat|unauthori[sz]ed|\blog ?in\b"
 )
+_DISABLED_WORDS: Final = re.compile(
+    r"\b(?:organi[sz]ation|account|project|workspace|user) (?:has been |is |was )?"
+    r"(?:disabled|deactivated|blocked|banned)"
+)
 _MODEL_WORDS: Final = re.compile(
-    r"\bmodel\b.{0,120}(?:not (?:be )?(?:found|exist|available|supported|loaded|recognized)|unknown|does not exist"
-    r"|doesn't exist|no longer|deprecated|decommissioned|is invalid)"
+    r"\bmodels?\b.{0,120}(?:(?:not|n't) (?:be )?(?:found|exist|available|supported|loaded|recognized)|unknown"
+    r"|does not exist|doesn't exist|no longer|deprecated|decommissioned|is invalid)"
     r"|(?:unknown|no such|invalid|unsupported|not a valid|unrecognized) model|invalid model (?:name|id)"
 )
 
@@ -117,6 +121,8 @@ def kind_of(report: ProviderReport, wait: float | None) -> str:
         return base.RATE_LIMITED
     if status is not None and (status >= 500 or status in _RETRYABLE):
         return base.UNAVAILABLE
+    if status == 424:  # Bedrock's: the model failed at this request, which may be asked for again
+        return base.BAD_ANSWER
     if _any(_BUSY_CODE, codes):
         return base.RATE_LIMITED
     if _any(_AWAY_CODE, codes) or (status is None and _any(_SERVER_CODE, codes)):
@@ -124,6 +130,8 @@ def kind_of(report: ProviderReport, wait: float | None) -> str:
     if _any(_BROKEN_KEY_CODE, codes) or "api_key_invalid" in codes:
         return base.AUTH
     if _any(_REGION_CODE, codes) or _REGION_WORDS.search(text):
+        return base.AUTH
+    if _DISABLED_WORDS.search(text):
         return base.AUTH
     if not report.page and (_any(_MODEL_CODE, codes) or (status in (400, 404, None) and _MODEL_WORDS.search(text))):
         return base.UNKNOWN_MODEL

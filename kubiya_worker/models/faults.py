@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from pydantic_ai import exceptions as pai
 
-from kubiya_worker.models import base, fault_kinds, leaked_keys, retry_after, window_overflow
+from kubiya_worker.models import base, fault_kinds, leaked_keys, remedies, retry_after, window_overflow
 from kubiya_worker.models.base import FEW, MANY, ModelError
 from kubiya_worker.models.provider_report import ProviderReport
+from kubiya_worker.models.wire import embedded_errors, finish_reasons
 
 LONGEST_MESSAGE: Final = 300  # characters of a provider's message that are shown to a person
 
@@ -25,14 +26,10 @@ _NO_CREDENTIALS: Final = frozenset(
 )
 
 _TOO_LONG_REMEDY: Final = "Shorten the conversation or choose a model with a larger context window"
-_ADDRESS_REMEDY: Final = "Check the endpoint's address (LITELLM_API_BASE or OPENAI_BASE_URL)"
-_KEY_REMEDY: Final = "Check LITELLM_API_KEY, or the provider's own key or credentials, in the worker's environment"
 _LET_IN: Final = {
     fault_kinds.REGION: "The provider does not serve the worker's region: use another endpoint or model",
     fault_kinds.ADDRESS: "Have the worker's network address put on the provider's allow-list, or use another endpoint",
     fault_kinds.MODEL: "Let the key use this model, or give the agent a model that it may use",
-    fault_kinds.PAGE: f"Something before the endpoint refuses the worker, as a proxy or a sign-in. {_ADDRESS_REMEDY}",
-    fault_kinds.KEY: _KEY_REMEDY,
     fault_kinds.RIGHTS: "Do what the words ask for at the provider, or use another endpoint, key or model",
     fault_kinds.PROXY: "The proxy before the endpoint asks for a user and password: put them into HTTPS_PROXY",
 }
@@ -46,6 +43,14 @@ class Moved(Exception):
         self.status, self.location = status, location
 
 
+class NoStream(Exception):
+    """The endpoint answered 200 with a web page or with JSON instead of a stream."""
+
+    def __init__(self, body: str, headers: Mapping[str, str]) -> None:
+        super().__init__("no stream")
+        self.report = ProviderReport(None, body, headers, in_stream=True)
+
+
 def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[str] = ()) -> ModelError | None:
     """Return the ModelError for a client's exception; None when the exception is a bug of ours.
 
@@ -55,6 +60,8 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
     for cause in _causes(error):
         if isinstance(cause, Moved):
             return moved(cause, place, secrets)
+        if isinstance(cause, NoStream):
+            return no_stream(cause.report, place, secrets)
     if isinstance(error, pai.ModelAPIError) and not isinstance(error, pai.ModelConnectionError):
         report = _report_of(error)
         if report.status is not None or report.codes or report.body is not None or _kind_of_client(error):
@@ -72,10 +79,10 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
             f"The model endpoint {place} cannot be reached: {words}",
             kind=base.UNAVAILABLE,
             retryable=True,
-            remedy="Check that it runs and that its address (LITELLM_API_BASE or OPENAI_BASE_URL) is right",
+            remedy=f"Check that it runs and that its address ({remedies.variables_of_address(place)}) is right",
         )
     if type(error).__name__ in _NO_CREDENTIALS:
-        return ModelError(f"There is no valid key for {place}", kind=base.AUTH, remedy=_KEY_REMEDY)
+        return ModelError(f"There is no valid key for {place}", kind=base.AUTH, remedy=remedies.key(place))
     if isinstance(error, pai.UserError):
         return ModelError(f"The model endpoint {place} failed: {words}", kind=base.BAD_REQUEST)
     return None
@@ -117,7 +124,7 @@ def reported(
     if kind == base.BAD_ANSWER:
         return error(kind, "Try again; if it stays, check the endpoint and the model that it serves", retryable=True)
     if report.page or status in (404, 405):
-        return error(base.BAD_REQUEST, f"{_ADDRESS_REMEDY} and the agent's model id")
+        return error(base.BAD_REQUEST, f"{remedies.address(place)} and the agent's model id")
     unclear = status in (400, 413, 422, None)
     return error(base.BAD_REQUEST, "Check the agent's model and model_config", unclear=unclear)
 
@@ -131,7 +138,9 @@ def _auth(report: ProviderReport, place: str, words: str) -> ModelError:
     reason = fault_kinds.why_not_let_in(report)
     if reason == fault_kinds.KEY:
         happened = f"The model endpoint {place} refused the key ({status}): {words}{code}"
-    remedy = _LET_IN[reason]
+    remedy = remedies.key(place) if reason == fault_kinds.KEY else _LET_IN.get(reason, "")
+    if reason == fault_kinds.PAGE:
+        remedy = f"Something before the endpoint refuses the worker, as a proxy or a sign-in. {remedies.address(place)}"
     return ModelError(happened, kind=base.AUTH, status=status, remedy=remedy)
 
 
@@ -142,8 +151,49 @@ def moved(error: Moved, place: str, secrets: Iterable[str] = ()) -> ModelError:
         f"The model endpoint {place} answered {error.status}: its address has moved{f' to {to}' if to else ''}",
         kind=base.MOVED,
         status=error.status,
-        remedy="Set LITELLM_API_BASE or OPENAI_BASE_URL to the endpoint's own address",
+        remedy=f"Set {remedies.variables_of_address(place)} to the endpoint's own address",
     )
+
+
+def no_stream(report: ProviderReport, place: str, secrets: Iterable[str] = ()) -> ModelError:
+    """Return the error of an answer with status 200 that is no stream: the error that it holds, or what it is."""
+    body = report.parsed
+    wrong = None if report.page else embedded_errors.error_in(body)
+    if wrong is not None:
+        status = embedded_errors.status_of(wrong)
+        found = reported(ProviderReport(status, wrong, report.headers, in_stream=True), place, secrets)
+        if status is not None or found.kind != base.BAD_REQUEST:
+            return found
+    return ModelError(
+        f"The answer of {place} is no stream of a model's answer: {clean(report.summary, secrets)}",
+        kind=base.BAD_ANSWER,
+        retryable=True,
+        remedy=remedies.address(place),
+    )
+
+
+def unreadable(error: Exception, place: str, secrets: Iterable[str] = ()) -> ModelError:
+    """Return the error of an answer that the provider's package cannot read, as it holds what nobody expects."""
+    return ModelError(
+        f"The answer of {place} cannot be read ({_name_of(error, secrets)})",
+        kind=base.BAD_ANSWER,
+        retryable=True,
+        remedy="Try again; if it stays, update the worker's packages or give the agent another model",
+    )
+
+
+def unsendable(error: Exception, place: str, secrets: Iterable[str] = ()) -> ModelError:
+    """Return the error of a request that the provider's package refuses to make; the same one fails again."""
+    return ModelError(
+        f"The request to {place} cannot be made ({_name_of(error, secrets)})",
+        kind=base.BAD_REQUEST,
+        remedy="Check the agent's model and model_config, and the schemas of its tools",
+    )
+
+
+def _name_of(error: Exception, secrets: Iterable[str]) -> str:
+    words = clean(str(error), secrets)
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def silence(place: str, seconds: float) -> ModelError:
@@ -172,7 +222,8 @@ def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iter
     """
     provider_reason = str(details.get("finish_reason") or details.get("block_reason") or finish)
     reason = details.get("refusal") or details.get("block_reason_message")
-    if finish == base.CONTENT_FILTER or details.get("refusal"):
+    kind = finish_reasons.kind_of(provider_reason)
+    if base.CONTENT_FILTER in (finish, kind) or details.get("refusal"):
         words = f": {clean(str(reason), secrets)}" if reason else ""
         return ModelError(
             f"The model at {place} refused to answer ({provider_reason}){words}",
@@ -185,7 +236,14 @@ def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iter
             kind=base.CONTEXT_OVERFLOW,
             remedy=_TOO_LONG_REMEDY,
         )
-    if finish == "error":
+    if kind == finish_reasons.GIVEN_UP:
+        return ModelError(
+            f"The server at {place} gave up its answer ({provider_reason})",
+            kind=base.UNAVAILABLE,
+            retryable=True,
+            remedy="Try again",
+        )
+    if finish == "error" or kind == finish_reasons.ERROR:
         return ModelError(
             f"The answer of {place} cannot be used ({provider_reason})", kind=base.BAD_ANSWER, retryable=True
         )

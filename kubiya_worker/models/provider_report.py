@@ -80,6 +80,11 @@ class ProviderReport:
             object.__setattr__(self, name, value)
 
     @property
+    def parsed(self) -> Any:
+        """Return the body, read as JSON where it is some."""
+        return _read(self.body)
+
+    @property
     def summary(self) -> str:
         """Return the words for a person: the first two different texts, else the body itself."""
         chosen: list[str] = []
@@ -91,6 +96,8 @@ class ProviderReport:
         body = _read(self.body)
         if not body or isinstance(body, str):
             return "no explanation"
+        if isinstance(body, Mapping) and set(body) == {"message", "status"} and not body["message"]:
+            return "no explanation"  # Google's package makes this of an empty body
         try:
             return json.dumps(body, ensure_ascii=False, default=str)[:LARGEST]
         except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ import httpx2
 
 from kubiya_worker import aws
 from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connection
+from kubiya_worker.models.faults import Moved, NoStream
 
 if TYPE_CHECKING:
     from kubiya_worker.models.connection import Make, Shut
@@ -20,15 +21,37 @@ def connect(connection: Connection) -> tuple[Make, Shut]:
     return makers[connection.provider](connection)
 
 
+async def streams_only(response: httpx2.Response) -> None:
+    """Raise Moved for a redirect, and NoStream for a page or an error with status 200; each package takes these for
+    something else.
+    """
+    if response.is_redirect:
+        raise Moved(response.status_code, response.headers.get("location", ""))
+    kind = str(response.headers.get("content-type") or "").lower()
+    if response.status_code == 200 and ("html" in kind or "json" in kind):
+        await response.aread()
+        answer = NoStream(response.text, response.headers)
+        if "candidates" not in answer.report.fields:  # Google's package reads a whole answer as a stream of one
+            raise answer
+
+
+def _timeout(connection: Connection) -> httpx2.Timeout:
+    return httpx2.Timeout(connection.idle_timeout + READ_SLACK, connect=CONNECT_TIMEOUT)
+
+
 def _anthropic(connection: Connection) -> tuple[Make, Shut]:
-    from anthropic import AsyncAnthropic  # type: ignore[import-not-found,unused-ignore]
+    from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient  # type: ignore[import-not-found,unused-ignore]
     from pydantic_ai.models.anthropic import AnthropicModel
     from pydantic_ai.providers.anthropic import AnthropicProvider
 
+    # Without this client a redirect would be followed, with the key in its header, to wherever it leads.
+    hooks = {"response": [streams_only]}
+    http = DefaultAsyncHttpxClient(timeout=_timeout(connection), follow_redirects=False, event_hooks=hooks)
     client = AsyncAnthropic(
         api_key=connection.api_key,
         default_headers=connection.custom_headers("ANTHROPIC_CUSTOM_HEADERS"),
         max_retries=0,
+        http_client=http,
     )
     provider = AnthropicProvider(anthropic_client=client)
 
@@ -42,9 +65,8 @@ def _google(connection: Connection) -> tuple[Make, Shut]:
     from pydantic_ai.models.google import GoogleModel
     from pydantic_ai.providers.google import GoogleProvider
 
-    timeout = httpx2.Timeout(connection.idle_timeout + READ_SLACK, connect=CONNECT_TIMEOUT)
     # Use our own client: nobody would close the one that the provider makes.
-    client = httpx2.AsyncClient(timeout=timeout)
+    client = httpx2.AsyncClient(timeout=_timeout(connection), event_hooks={"response": [streams_only]})
     provider = GoogleProvider(api_key=connection.api_key, http_client=client)  # the client retries only if told to
 
     def make(name: str) -> Any:

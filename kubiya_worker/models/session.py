@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from pydantic_ai.direct import model_request_stream
 from pydantic_ai.models import Model as ProviderModel
 
-from kubiya_worker.models import conversion, faults, request_settings
+from kubiya_worker.models import conversion, faults, native_messages, request_settings
 from kubiya_worker.models.base import Delta, ModelError, ModelReply, ModelRequest
 from kubiya_worker.models.connection import Connection
 from kubiya_worker.models.events import EventReading
@@ -79,6 +79,8 @@ class ProviderSession:
             self._models[name] = self._make(name)
         model = self._models[name]
         messages = conversion.to_messages(request.system_prompt, request.messages)
+        if not self._connection.chat:
+            messages = native_messages.fitted(messages, self._connection.provider)
         settings = request_settings.settings_of(name, request, self._connection)
         parameters = conversion.to_tools(request.tools)
         if not self._connection.chat:
@@ -98,8 +100,11 @@ class ProviderSession:
     def _fault(self, error: Exception, *, streaming: bool) -> Exception:
         if isinstance(error, ModelError):
             return error
-        secrets = self._connection.secrets
-        return faults.fault(error, self._connection.place, streaming=streaming, secrets=secrets) or error
+        secrets, place = self._connection.secrets, self._connection.place
+        found = faults.fault(error, place, streaming=streaming, secrets=secrets)
+        if found is None and not self._connection.chat and not streaming:
+            return faults.unsendable(error, place, secrets)
+        return found or error
 
 
 class PieceTimeout:

@@ -168,13 +168,6 @@ class Reading:
     def _wrong(self, kind: str) -> ModelError | None:
         answer, place = self.answer, self._connection.place
         details = {"finish_reason": answer.reason, "refusal": answer.refusal}
-        if kind == finish_reasons.GIVEN_UP:
-            return ModelError(
-                f"The server at {place} gave up its answer ({answer.reason})",
-                kind=base.UNAVAILABLE,
-                retryable=True,
-                remedy="Try again",
-            )
         finish = {base.CONTENT_FILTER: base.CONTENT_FILTER, finish_reasons.ERROR: "error"}.get(kind, "")
         wrong = faults.of_answer(finish, details, place, self._secrets)
         if wrong is None and answer.is_empty and not answer.counts.known and not answer.reason:
