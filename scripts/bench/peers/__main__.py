@@ -22,6 +22,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
+
 from scripts.bench.report import Row, Spread, at_least, at_most, facts_line, machine, markdown, say
 from scripts.bench.rig import FILES, Rig, rig
 from scripts.bench.throughput import seconds_of
@@ -41,6 +43,7 @@ SCRIPTS: Final[dict[str, list[dict[str, Any]]]] = {
     "short": [READ, DONE],
     "ten": [READ_LARGE] * 10 + [DONE],
     "forty": [READ_LARGE] * 40 + [DONE],
+    "eighty": [READ_LARGE] * 80 + [DONE],
 }
 PROMPT: Final = "Look into the file."
 
@@ -115,6 +118,10 @@ class Contest:
         self.cpu[name].append((sum(map(seconds_of, parts)) - before) / total * 1000)
         return total / seconds
 
+    def memory(self) -> dict[str, Spread]:
+        """Return the MiB that each worker's process holds now."""
+        return {name: Spread.of([psutil.Process(w.pid).memory_info().rss / 2**20]) for name, w in self.workers.items()}
+
 
 def rows(contest: Contest, quick: bool) -> list[Row]:
     found: list[Row] = []
@@ -127,15 +134,17 @@ def rows(contest: Contest, quick: bool) -> list[Row]:
 
     latency = contest.rounds(1 if quick else 25, lambda name: contest.seconds(name, "short"), warm=1 if quick else 5)
     add("two model calls and a tool: latency", "s", latency, "at most 0.90", at_most(0.9))
-    total = 10 if quick else 50
+    total = 10 if quick else 100
     rate = contest.rounds(1 if quick else 5, lambda name: contest.rate(name, total))
     add("the same, 50 at once", "executions/s", rate, "at least 1.20", at_least(1.2))
     cpu = {name: Spread.of(values[1:]) for name, values in contest.cpu.items()}  # the first ones warmed up
     add("the same: CPU of the worker, for ours with the control plane", "ms", cpu)
-    for model in ("ten",) if quick else ("ten", "forty"):
+    add("memory of the worker after these", "MiB", contest.memory())
+    for model in ("ten",) if quick else ("ten", "forty", "eighty"):
         steps = f"{len(SCRIPTS[model]) - 1} tool calls with outputs of {OUTPUT // 1000} kB"
         add(steps, "s", contest.rounds(1 if quick else 3, lambda name: contest.seconds(name, model), 0))  # noqa: B023
         add(f"{steps}: history", "bytes", contest.rounds(1, lambda name: contest.history(name, model), 0))  # noqa: B023
+    add("memory of the worker after all", "MiB", contest.memory())
     return found
 
 
