@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# bash reads ~/.bashrc for a command by ssh unless it believes that it runs in another shell. What the file of whoever
+# runs the tests prints would be in the output.
+NO_STARTUP_FILE = "SetEnv SHLVL=1"
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
@@ -42,7 +45,7 @@ class SshServer:
         config.write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder / 'host'}\nPidFile none\nUsePAM no\n"
             f"StrictModes no\nAuthorizedKeysFile {self.authorized}\nPasswordAuthentication no\nPermitRootLogin yes\n"
-            "MaxStartups 100\n" + "".join(f"{line}\n" for line in self.lines)
+            f"MaxStartups 100\n{NO_STARTUP_FILE}\n" + "".join(f"{line}\n" for line in self.lines)
         )
         assert SSHD
         with (self.folder / "log").open("ab") as log:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -198,19 +200,27 @@ def test_a_host_that_accepts_it_learns_of_the_trace_and_others_run_as_ever(
     assert call(tool, key, ["yes"], "sh -c 'echo trace=$TRACEPARENT'").output == "trace=\n"
 
 
+def _listens(path: Path) -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        return True
+    return False
+
+
 def test_keys_of_an_agent(lab: tuple[list[SshServer], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hosts, key = lab
     tool = ssh(hosts, tmp_path, private_key=None, agent=True)
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     assert "SSH_AUTH_SOCK" in call(tool, key, ["web3"], "echo hi").output
-    socket = tmp_path / "agent"
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
+    path = tmp_path / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.DEVNULL)
     try:
-        while not socket.exists():
+        while not _listens(path):  # its file is there a moment before
             assert agent.poll() is None
-        environment = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
+            time.sleep(0.01)
+        environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
         subprocess.run(["ssh-add", "-q", "-"], input=key.encode(), env=environment, check=True)
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
         assert call(tool, key, ["web3"], "echo hi").output == "hi\n"
     finally:
         agent.terminate()
