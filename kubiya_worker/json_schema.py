@@ -109,7 +109,7 @@ def _check(schema: Any, root: Any, place: str, depth: int) -> None:
 def _check_simple(schema: Mapping[str, Any], root: Any, place: str) -> None:
     types = schema.get("type", [])
     for name in types if isinstance(types, list) else [types]:
-        if name not in _TYPES:
+        if not isinstance(name, str) or name not in _TYPES:
             raise ValueError(f"{place}.type {name!r} is no type")
     for word in ("enum", "required"):
         if not isinstance(schema.get(word, []), list):

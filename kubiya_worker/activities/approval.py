@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from kubiya_worker.activities.control_plane_calls import as_fault, ask
 from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.control_plane import lenient
 from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
@@ -98,14 +99,16 @@ class ApprovalActivities:
         """Find the same request from before a crash, as a second one would ask the same person twice. None: no such."""
         found = await ask(self._runtime.control_plane.approvals_of, wanted["execution_id"])
         key = wanted["enforcement_context"][KEY]
-        return next((row for row in found if (row.get("enforcement_context") or {}).get(KEY) == key), None)
+        return next((row for row in found if lenient.mapping(row.get("enforcement_context")).get(KEY) == key), None)
 
     async def _for_published(self, wanted: dict[str, Any], asked: calls.ApprovalInput) -> dict[str, Any]:
         """Return the request within the limits of the published server, with a person who may decide it."""
         request = asked.request
         rules = await self._rules_of_now(wanted)
         rule = rules.get("rule") if isinstance(rules.get("rule"), dict) else {}
-        emails = [str(email) for email in rules.get("approver_emails") or request.approver_emails if email]
+        named = rules.get("approver_emails")
+        named = [named] if isinstance(named, str) and named else named if isinstance(named, list) else []
+        emails = [str(email) for email in named or request.approver_emails if email]
         group = request.approver_group
         if rule and rule.get("approver_type") == "group":
             group = str(rule.get("approver_value") or "")

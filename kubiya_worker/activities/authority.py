@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from temporalio import activity
 
+from kubiya_worker.control_plane import lenient
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.protocol import calls, messages
@@ -121,7 +122,7 @@ class Authorities:
         self._tried.pop(key, None)
         skills: Sequence[Mapping[str, Any]] | None = told.get("skills")
         if skills is not None:
-            skills = [skill for skill in skills if skill.get("enabled", True)]
+            skills = [skill for skill in skills if lenient.flag(skill.get("enabled"), True)]
         elif key in self._known:  # only the skills could not be read: what was taken away stays taken away
             skills = self._known[key].skills
         self._keep(key, _versioned(Authority(told["rules"], skills, told.get("stopped"), read_at=began)))

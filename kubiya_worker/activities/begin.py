@@ -12,7 +12,7 @@ from temporalio import activity
 
 from kubiya_worker.activities import forked_files
 from kubiya_worker.activities.control_plane_calls import as_fault, ask
-from kubiya_worker.activities.definition import Definition, context_for, load, one_answer_tells
+from kubiya_worker.activities.definition import UNREADABLE, Definition, context_for, load, one_answer_tells, unreadable
 from kubiya_worker.activities.execution_secrets import secrets_for
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.session_storage import from_session
@@ -114,6 +114,9 @@ class BeginActivities:
                 runtime.toolsets.put(execution_id, ((context.tools_version, authority.version), toolset))
         except WorkerError as error:
             failure = error.line()
+        except UNREADABLE as error:
+            activity.logger.exception("begin.unreadable")
+            failure = unreadable(f"The {given.kind} {given.agent_id!r}", error).line()
         if given.member is None:
             await self._show_start(given, begin, context, notices)
         runtime.contexts.put(execution_id, context)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from kubiya_worker.control_plane import lenient
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.errors import ConfigurationError, WorkerError
 from kubiya_worker.protocol import calls, taint, team
@@ -12,6 +14,10 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.protocol.tools import OWN_SKILL
 from kubiya_worker.tools.policy import restrictions
+
+log = logging.getLogger(__name__)
+
+UNREADABLE: Final = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
 
 
 @dataclass
@@ -44,8 +50,27 @@ def one_answer_tells(given: ex.ExecutionInput) -> bool:
 def load(control_plane: ControlPlane, given: ex.ExecutionInput, told: dict[str, Any] | None = None) -> Definition:
     """Load the definition; blocking, unless `told` is the context of an execution that needs no more.
 
-    A wrong configuration of a team is no exception but a `failure` in it.
+    A wrong configuration, and parts of other types than they have, are no exception but a `failure` in it.
     """
+    try:
+        return _load(control_plane, given, told)
+    except ConfigurationError as error:
+        return Definition(name="", failure=error)
+    except UNREADABLE as error:
+        log.exception("definition.unreadable %s=%s", given.kind, given.agent_id)
+        return Definition(name="", failure=unreadable(f"The {given.kind} {given.agent_id!r}", error))
+
+
+def unreadable(what: str, error: Exception) -> ConfigurationError:
+    """Return the error for a definition that holds what no code expects; without it the run would be begun for ever.
+
+    The words of `error` are not in it: they may hold a value.
+    """
+    remedy = "Check its configuration at the control plane; the worker's log says where it broke"
+    return ConfigurationError(f"{what} cannot be read ({type(error).__name__})", remedy=remedy)
+
+
+def _load(control_plane: ControlPlane, given: ex.ExecutionInput, told: dict[str, Any] | None) -> Definition:
     loaded: dict[str, Any]
     if told is not None:
         loaded = told
@@ -55,21 +80,27 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput, told: dict[str, 
         loaded = control_plane.contexts.entity_context(given.kind, given.agent_id, given.member.stream)
     else:
         loaded = control_plane.contexts.execution_context(given.execution_id, given.agent_id, given.kind)
-    entity, environment = loaded.get(given.kind) or {}, loaded.get("environment") or {}
-    config = {**(entity.get("configuration") or {}), **given.agent_config}
+    about = f"the {given.kind} {given.agent_id!r}"
+    entity = lenient.an_object(loaded.get(given.kind), f"The definition of {about}")
+    environment = lenient.an_object(loaded.get("environment"), f"The environment of {about}")
+    own = lenient.an_object(entity.get("configuration"), f"`configuration` of {about}")
+    llm = lenient.an_object(entity.get("llm_config") or entity.get("model_config"), f"`llm_config` of {about}")
+    skills = lenient.objects(loaded.get("skills"), f"`skills` of {about}")
+    config = {**own, **given.agent_config}
+    prompts = (environment.get("system_prompt"), entity.get("system_prompt"))
     found = Definition(
-        name=str(entity.get("name") or ""),
-        prompt=given.system_prompt or environment.get("system_prompt") or entity.get("system_prompt") or "",
-        model_id=given.model_id or entity.get("model_id"),
-        model_config={**(entity.get("llm_config") or entity.get("model_config") or {}), **given.model_config},
+        name=lenient.text(entity.get("name")),
+        prompt=given.system_prompt or next(filter(None, map(lenient.text, prompts)), ""),
+        model_id=given.model_id or lenient.text(entity.get("model_id")) or None,
+        model_config={**llm, **given.model_config},
         config=config,
-        skills=[skill for skill in loaded.get("skills") or [] if skill.get("enabled", True)],
+        skills=[skill for skill in skills if lenient.flag(skill.get("enabled"), True)],
         rules=loaded.get("approval_rules") or [],
         environment=environment,
-        execution=loaded.get("execution") or {},
-        session=(loaded.get("session") or {}).get("messages") or [],
+        execution=_read_of(loaded.get("execution")),
+        session=_messages(loaded.get("session")),
         taint=taint.strictest(
-            (entity.get("configuration") or {}).get("taint"),
+            own.get("taint"),
             given.agent_config.get("taint"),
             given.member.taint if given.member else None,
         ),
@@ -88,6 +119,18 @@ def load(control_plane: ControlPlane, given: ex.ExecutionInput, told: dict[str, 
         text = str(error)  # `capitalize` would put the names in it into lower case
         found.failure = ConfigurationError(text[:1].upper() + text[1:], remedy="Change the team's configuration")
     return found
+
+
+def _read_of(execution: Any) -> dict[str, Any]:
+    """Return an execution's row with metadata that is an object; what is none is no reason not to begin."""
+    row = dict(lenient.mapping(execution))
+    return {**row, "execution_metadata": dict(lenient.mapping(row.get("execution_metadata")))} if row else row
+
+
+def _messages(session: Any) -> list[m.Message]:
+    """Return the messages of a session that can be read."""
+    found = lenient.only_objects(lenient.mapping(session).get("messages"))
+    return [message for message in found if isinstance(message.get("role"), str)]
 
 
 def _own(control_plane: ControlPlane, given: ex.ExecutionInput) -> dict[str, Any]:
@@ -112,12 +155,14 @@ def _lead(control_plane: ControlPlane, given: ex.ExecutionInput, found: Definiti
     if config.leader_id and not leader:
         raise ValueError(f"the team's leader {config.leader_id!r} does not exist")
     prompt = found.prompt or config.instructions or str(entity.get("description") or "")
-    found.prompt = "\n\n".join(filter(None, (leader.get("system_prompt"), prompt)))
+    found.prompt = "\n\n".join(filter(None, (lenient.text(leader.get("system_prompt")), prompt)))
     llm = dict(config.llm)
     found.model_id = found.model_id or llm.pop("model", None) or leader.get("model_id")
-    found.model_config = {**(leader.get("llm_config") or {}), **llm, **found.model_config}
+    of_leader = lenient.an_object(leader.get("llm_config"), f"`llm_config` of the agent {config.leader_id!r}")
+    found.model_config = {**of_leader, **llm, **found.model_config}
     found.mode, found.member_timeout = config.mode, config.member_timeout
-    ids = config.member_ids or tuple(str(x["id"]) for x in entity.get("agents") or ())
+    listed = lenient.objects(entity.get("agents"), f"`agents` of the team {given.agent_id!r}")
+    ids = config.member_ids or tuple(lenient.text(x.get("id")) for x in listed)
     if not ids:
         raise ValueError("the team has no members")
     _members(found, [_member(control_plane, config, key) for key in ids])
@@ -133,10 +178,10 @@ def _member(control_plane: ControlPlane, config: team.TeamConfig, key: str) -> d
     queues = config.member_queues
     return {
         "kind": kind,
-        "id": str(found["id"]),
-        "name": str(found["name"]),
+        "id": lenient.text(found.get("id"), key) or key,
+        "name": lenient.text(found.get("name"), key) or key,
         "description": str(found.get("description") or ""),
-        "queue": queues.get(str(found["id"])) or queues.get(str(found["name"])) or "",
+        "queue": queues.get(str(found.get("id"))) or queues.get(str(found.get("name"))) or "",
         "definition": None,
     }
 

@@ -72,14 +72,16 @@ class Answers:
         return found
 
     def optional(self, path: str, default: Any) -> Any:
-        """Get an object that may be missing. Return `default` unless there is one; raise only in an outage."""
+        """Get an object or a list that may be missing. Return `default` unless there is one of its type; raise only in
+        an outage.
+        """
         try:
             answer = self.call("GET", path)
         except errors.ControlPlaneError as error:
             if error.outage:  # nobody answered, which does not mean that the object is missing
                 raise
             return _default(error, default)
-        return default if answer is None else answer
+        return _as(answer, default, path)
 
     def or_default(self, path: str, default: Any, execution_id: str) -> Any:
         """Get data that an execution can do without (protocol.md#a8). Where only this route fails, return `default`."""
@@ -89,7 +91,7 @@ class Answers:
             if error.outage and not self.is_there(execution_id, OPTIONAL_TIMEOUT):
                 raise
             return _default(error, default)
-        return default if answer is None else answer
+        return _as(answer, default, path)
 
     def is_there(self, execution_id: str, timeout: tuple[float, float] = PROBE_TIMEOUT) -> bool:
         """Return whether the control plane is there: it reads the execution's row, or says that there is none.
@@ -101,6 +103,15 @@ class Answers:
         except errors.ControlPlaneError as error:
             return not error.retryable and error.status is not None  # no status: a page of something else, not this API
         return True
+
+
+def _as(answer: Any, default: Any, path: str) -> Any:
+    """Return an answer that has the type of `default` (an object where that is None), else `default`."""
+    if isinstance(answer, dict if default is None else type(default)):
+        return answer
+    if answer is not None:
+        log.warning("control_plane.odd_answer path=%s type=%s", path, type(answer).__name__)
+    return default
 
 
 def _default(error: errors.ControlPlaneError, default: Any) -> Any:

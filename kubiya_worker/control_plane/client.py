@@ -16,7 +16,7 @@ from urllib.parse import quote
 from urllib3.exceptions import HTTPError
 
 from kubiya_worker import __version__
-from kubiya_worker.control_plane import errors, writes
+from kubiya_worker.control_plane import errors, lenient, writes
 from kubiya_worker.control_plane.answers import API, OPTIONAL_TIMEOUT, PROBE_TIMEOUT, READ_TIMEOUT, Answers
 from kubiya_worker.control_plane.contexts import Contexts
 from kubiya_worker.control_plane.direct import DirectConnections
@@ -116,7 +116,7 @@ class ControlPlane:
         found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/executions?limit=5&status=all")
         if isinstance(found, dict):
             found = next((v for v in found.values() if isinstance(v, list)), [])
-        return [row for row in found or [] if isinstance(row, dict)]
+        return lenient.only_objects(found)
 
     def delete_queue(self, queue_id: str) -> None:
         self._call("DELETE", f"/worker-queues/{quote(queue_id, safe='')}", timeout=(2.0, 5.0))
@@ -157,7 +157,9 @@ class ControlPlane:
     def session_messages(self, execution_id: str) -> list[dict[str, Any]]:
         """Return the stored messages; none when there is no session. Raise ControlPlaneError for any other failure."""
         try:
-            return list(self._answers.object("GET", f"/executions/{execution_id}/session").get("messages") or [])
+            return lenient.only_objects(
+                self._answers.object("GET", f"/executions/{execution_id}/session").get("messages")
+            )
         except errors.ControlPlaneError as error:
             if error.status != 404:
                 raise
@@ -182,8 +184,8 @@ class ControlPlane:
         if found:
             return found
         entities = self._answers.optional(path, [])
-        namesakes = (one for one in entities if str(one.get("name") or "").lower() == key.lower())
-        return dict(next(namesakes, {})) if isinstance(entities, list) else {}
+        namesakes = (x for x in lenient.only_objects(entities) if str(x.get("name") or "").lower() == key.lower())
+        return dict(next(namesakes, {}))
 
     def start_execution(self, kind: str, entity_id: str, body: dict[str, Any], key: str) -> dict[str, Any]:
         """Start an execution; the same `key` starts it once, where the control plane knows such keys."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from kubiya_worker.control_plane import errors
+from kubiya_worker.control_plane import errors, lenient
 from kubiya_worker.control_plane.answers import API, OPTIONAL_TIMEOUT, Answers
 from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.protocol import names
@@ -76,17 +76,26 @@ class Contexts:
         """
         if names.FEATURE_AUTHORITY in self._features():
             path = f"/authority?kind={kind}&entity={quote(entity_id, safe='')}"
-            return _with_rules(self._answers.object("GET", path, timeout=OPTIONAL_TIMEOUT), "rules")
+            told = _with_rules(self._answers.object("GET", path, timeout=OPTIONAL_TIMEOUT), "rules")
+            stopped = told.get("stopped") or None
+            if stopped is not None and not isinstance(stopped, dict):
+                stopped = {"reason": str(stopped)}
+            return {**told, "skills": _skills(told.get("skills")), "stopped": stopped}
         skills: list[Any] | None = None
         try:
             found = self._answers.call(
                 "GET", f"/skills/associations/{kind}s/{entity_id}/skills/resolved", timeout=OPTIONAL_TIMEOUT
             )
-            skills = found if isinstance(found, list) else None
+            skills = _skills(found)
         except errors.ControlPlaneError as error:
             if error.outage:
                 raise
         return {"rules": self.rules(), "skills": skills}
+
+
+def _skills(found: Any) -> list[dict[str, Any]] | None:
+    """Return skills; None where the answer holds none that can be read. What is no skill allows nothing."""
+    return lenient.only_objects(found) if isinstance(found, list) else None
 
 
 def _with_rules(told: dict[str, Any], name: str) -> dict[str, Any]:

@@ -9,16 +9,17 @@ as one. docs/decisions/013-http-clients.md has the figures.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
 from typing import Any, Final
+
+from kubiya_worker.control_plane.json_values import decoded
 
 LARGEST: Final = 65_536  # characters of texts in a body, bytes of an answer: longer ones would hold up the event loop
 TIMEOUT: Final = 3.0  # seconds for a whole request
 DISABLED_FOR: Final = 30.0  # seconds without this client after it failed: in an outage no write should wait twice
 IDLE: Final = 8  # connections that are kept
-_FAILURES: Final = (OSError, EOFError, ValueError, asyncio.LimitOverrunError)
+_FAILURES: Final = (OSError, EOFError, ValueError, RecursionError, asyncio.LimitOverrunError)
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -65,7 +66,7 @@ class DirectConnections:
                 writer.close()
         if not 200 <= status < 300:
             return None
-        return json.loads(data) if length <= LARGEST else await asyncio.to_thread(json.loads, data)
+        return decoded(data) if length <= LARGEST else await asyncio.to_thread(decoded, data)
 
     def _idle_connection(self) -> Connection | None:
         while self._idle:

@@ -26,6 +26,17 @@ def encoded(body: Any) -> bytes:
     return _dumped(storable(body)) if _SUSPECT.search(data) else data
 
 
+def decoded(data: bytes) -> Any:
+    """Return the JSON of an answer in the same form; None for an empty one. Raise ValueError or RecursionError.
+
+    Nothing of an answer may break what it comes to later: a log, an event, the history.
+    """
+    if not data.strip():
+        return None
+    value = json.loads(data)
+    return storable(value) if _SUSPECT.search(data) else value
+
+
 def _quickly(body: Any) -> bytes | None:
     """Return what `encoded` does, made in a third of the time by pydantic's encoder; None for what it writes otherwise.
 

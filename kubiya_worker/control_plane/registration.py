@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from kubiya_worker.control_plane import lenient
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -37,10 +39,25 @@ class Registration:
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Registration:
-        """Parse the reply. Unknown fields are ignored, null counts as absent; KeyError names a missing field."""
-        names = {f.name for f in fields(cls)}
-        values = {k: v for k, v in raw.items() if k in names and v is not None}
+        """Parse the reply. Unknown fields are ignored; KeyError names a missing field.
+
+        Null, and a value that is none of its field, counts as absent.
+        """
+        values = {f.name: _value(f.name, raw[f.name], f.default) for f in fields(cls) if raw.get(f.name) is not None}
         for name in ("worker_id", "task_queue_name"):
             if not values.get(name):
                 raise KeyError(name)
-        return cls(**{**values, "features": tuple(values.get("features") or ())})
+        features = raw.get("features")
+        known = tuple(name for name in features if isinstance(name, str)) if isinstance(features, list) else ()
+        return cls(**{**values, "features": known, "wish": dict(lenient.mapping(raw.get("wish")))})
+
+
+def _value(name: str, value: Any, default: Any) -> Any:
+    """Return a field's value in the type of its default."""
+    if name == "temporal_tls":  # its default says that the address decides
+        return lenient.flag(value, True) if lenient.flag(value, True) == lenient.flag(value, False) else None
+    if isinstance(default, bool):
+        return lenient.flag(value, default)
+    if isinstance(default, int):
+        return int(lenient.number(value, default))
+    return lenient.text(value, default if isinstance(default, str) else "").strip()

@@ -7,7 +7,7 @@ directly to the connection pool, which halves their cost in CPU time.
 from __future__ import annotations
 
 import html
-import json
+import math
 import os
 import re
 import time
@@ -23,7 +23,7 @@ from kubiya_worker import proxies, trust
 from kubiya_worker.control_plane import errors
 from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.control_plane.fault_log import FaultLog
-from kubiya_worker.control_plane.json_values import encoded
+from kubiya_worker.control_plane.json_values import decoded, encoded
 
 POOLS, CONNECTIONS = 4, 32  # hosts, and connections to each of them
 REDIRECTS: Final = (301, 302, 303, 307, 308)
@@ -91,8 +91,8 @@ class Transport:
                 status=reply.status,
             )
         try:
-            return json.loads(reply.data) if reply.data else None
-        except ValueError as error:
+            return decoded(reply.data)
+        except (ValueError, RecursionError) as error:
             raise errors.Refused(
                 f"{method} {url} answered something that is not JSON", remedy="Is this URL a Kubiya control plane?"
             ) from error
@@ -174,8 +174,8 @@ def _problems(reply: urllib3.BaseHTTPResponse) -> list[dict[str, Any]]:
     if reply.status != 422:
         return []
     try:
-        told = json.loads(reply.data)
-    except ValueError:
+        told = decoded(reply.data)
+    except (ValueError, RecursionError):
         return []
     listed = told.get("detail") if isinstance(told, dict) else None
     return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
@@ -184,8 +184,8 @@ def _problems(reply: urllib3.BaseHTTPResponse) -> list[dict[str, Any]]:
 def _detail(reply: urllib3.BaseHTTPResponse) -> str:
     """Return why the server refuses, in one line: of JSON, of plain text, or of a proxy's HTML page."""
     try:
-        answer = json.loads(reply.data)
-    except ValueError:
+        answer = decoded(reply.data)
+    except (ValueError, RecursionError):
         answer = None
     text = reply.data[:ERROR_CHARACTERS].decode("utf-8", "replace")
     reason = detail_of(answer) if isinstance(answer, dict) else one_line(_words(text))
@@ -232,15 +232,23 @@ def _skew(stamp: str | None) -> float | None:
     """Return the clock skew in seconds, positive when we are ahead. A Date header is exact to one second."""
     try:
         return time.time() - parsedate_to_datetime(stamp).timestamp() if stamp else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
 def _retry_after(reply: urllib3.BaseHTTPResponse) -> float | None:
-    try:
-        return max(0.0, float(reply.headers["Retry-After"]))
-    except (KeyError, ValueError):
+    """Return the seconds that an answer asks to wait: a number, or a date."""
+    given = reply.headers.get("Retry-After")
+    if not given:
         return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(given).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 def _reason(error: HTTPError) -> str:

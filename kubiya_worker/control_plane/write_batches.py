@@ -40,8 +40,19 @@ def body_of(group: Group) -> dict[str, Any]:
 
 
 def answers_in(batch_answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the answer to each write of a group."""
-    return [dict(answer or {}) for answer in batch_answer["answers"]]
+    """Return the answer to each write of a group; raise ValueError for an answer of another form."""
+    answers = batch_answer.get("answers")
+    if not isinstance(answers, list):
+        raise ValueError("there is no list `answers`")
+    return [answer if isinstance(answer, dict) else {} for answer in answers]
+
+
+def group_answers_in(batch_answer: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """Return the answer to each of `count` groups; raise ValueError for an answer of another form."""
+    groups = batch_answer.get("groups")
+    if not isinstance(groups, list) or len(groups) != count or not all(isinstance(one, dict) for one in groups):
+        raise ValueError(f"there is no list `groups` of {count} objects")
+    return groups
 
 
 def _listed(group: Group) -> bytes:

@@ -8,12 +8,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from kubiya_worker.control_plane import errors
+from kubiya_worker.control_plane import errors, lenient
 from kubiya_worker.control_plane.answers import API, OPTIONAL_TIMEOUT, Answers
 from kubiya_worker.control_plane.direct import DirectConnections, is_small
 from kubiya_worker.control_plane.json_values import encoded
 from kubiya_worker.control_plane.transport import Transport, detail_of, one_line
-from kubiya_worker.control_plane.write_batches import Group, answers_in, body_of, body_of_groups, packed
+from kubiya_worker.control_plane.write_batches import (
+    Group,
+    answers_in,
+    body_of,
+    body_of_groups,
+    group_answers_in,
+    packed,
+)
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import Event
@@ -76,9 +83,13 @@ class WriteRequests:
         answer = await connections.call(method, f"{urlsplit(self._base_url).path}{API}{path}", body)
         if not isinstance(answer, dict) or answer.get("success") is False:
             return None
-        if len(groups) > 1:
-            return [self._outcome(group, one) for group, one in zip(groups, answer["groups"], strict=True)]
-        return [answers_in(answer) if len(groups[0]) > 1 else [answer]]
+        try:
+            if len(groups) > 1:
+                told = group_answers_in(answer, len(groups))
+                return [self._outcome(group, one) for group, one in zip(groups, told, strict=True)]
+            return [answers_in(answer) if len(groups[0]) > 1 else [answer]]
+        except ValueError:
+            return None
 
     def _goes_singly(self, write: Write) -> bool:
         return write.events is not None and names.FEATURE_EVENTS_BATCH not in self._features()
@@ -109,10 +120,14 @@ class WriteRequests:
             return answers_in(self._answers.object("POST", "/batch", body_of(group)))
         except errors.ControlPlaneError as error:
             return error
+        except ValueError as error:
+            return self._odd(error)
 
     def _together(self, groups: Sequence[Group], body: bytes) -> list[Outcome]:
         try:
-            results = self._answers.object("POST", "/batch", body)["groups"]
+            results = group_answers_in(self._answers.object("POST", "/batch", body), len(groups))
+        except ValueError:
+            return [self._group(group) for group in groups]
         except errors.ControlPlaneError as error:
             if not error.outage and not isinstance(error, errors.Unauthorized):
                 # One group makes the server refuse the whole request: sent one by one, only that group is refused.
@@ -122,9 +137,17 @@ class WriteRequests:
 
     def _outcome(self, group: Group, result: dict[str, Any]) -> Outcome:
         if "answers" in result:
-            return answers_in(result)
-        first = group[0]
-        return self._transport.refusal(first.method, self._url(first), int(result["status"]), detail_of(result))
+            try:
+                return answers_in(result)
+            except ValueError as error:
+                return self._odd(error)
+        first, status = group[0], int(lenient.number(result.get("status"), 500))
+        return self._transport.refusal(first.method, self._url(first), status, detail_of(result))
+
+    def _odd(self, error: ValueError) -> errors.ControlPlaneError:
+        """Return the error of a batch whose answer has another form: nobody can say what of it was stored."""
+        url = f"{self._base_url}{API}/batch"
+        return errors.WriteIgnored(f"POST {url} is answered in another form: {error}", status=500)
 
     def _url(self, write: Write) -> str:
         return f"{self._base_url}{API}{write.path}"

@@ -12,6 +12,7 @@ texts, a first message that is not a user's, a call without its result.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import struct
@@ -56,6 +57,7 @@ class WireServer:
         self.answers = list(answers)
         self.requests: list[dict[str, Any]] = []
         self.root = ""
+        self._open: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="wires", daemon=True)
 
@@ -75,8 +77,12 @@ class WireServer:
         self._ready.set()
         await self._stopping.wait()
         server.close()
+        await asyncio.gather(*self._open)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
@@ -103,14 +109,19 @@ class WireServer:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client went away, or the server stops: each test says whether it may
         finally:
+            self._open.discard(task)
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 def problem(path: str, body: dict[str, Any]) -> str:
     """Return why the provider would refuse a request, or ""."""
     if "contents" in body:
         return _google_problem(body["contents"])
-    messages = body["messages"]
+    messages = body.get("messages")
+    if not messages:
+        return ""
     if messages[0]["role"] != "user":
         return "A conversation must start with a user message"
     bedrock = "converse" in path

@@ -179,7 +179,8 @@ def _fault(rule: _Rule, raw: Mapping[str, Any]) -> str:
         return "enabled is neither true nor false"
     if rule.priority == float("inf"):
         return "its priority is not a number"
-    if (raw.get("action") or "ask") not in STRICTNESS:
+    action = raw.get("action") or "ask"
+    if not isinstance(action, str) or action not in STRICTNESS:
         return "unknown action"
     if rule.scope not in (*SCOPES, OTHER_TOOLS):
         return "unknown scope type"
@@ -199,7 +200,7 @@ def _fault(rule: _Rule, raw: Mapping[str, Any]) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _matches(rule: _Rule, spec: ToolSpec, risk: str, text: str) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from kubiya_worker.control_plane import direct, writes
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.direct import DirectConnections, is_small
+from kubiya_worker.control_plane.json_values import decoded
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
 
@@ -176,7 +177,7 @@ async def test_the_context_of_an_execution_is_read_without_a_thread(monkeypatch:
         assert server.requests[0].startswith(b"GET /below/api/v1/executions/e/context HTTP/1.1\r\n")
         assert not threads
         assert await plane.contexts.directly(connections, "e") == told
-        assert threads == [json.loads]  # a long one would hold up the event loop
+        assert threads == [decoded]  # a long one would hold up the event loop
         assert await plane.contexts.directly(connections, "e") is None  # it says nothing about what is allowed
         assert await plane.contexts.directly(connections, "e") is None
         connections.close()
