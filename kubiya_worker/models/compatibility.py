@@ -212,4 +212,5 @@ def load(path: str | None, environ: Mapping[str, str]) -> Endpoints:
 
 
 def _wrong(where: str, what: str) -> ConfigurationError:
-    return ConfigurationError(f"{where} {what}", remedy="See docs/models.md, compatibility settings")
+    told = what if len(what) <= 200 else f"{what[:200]}…"
+    return ConfigurationError(f"{where} {told}", remedy="See docs/models.md, compatibility settings")
