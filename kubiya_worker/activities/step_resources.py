@@ -13,6 +13,7 @@ from temporalio import activity
 
 from kubiya_worker.activities.execution_secrets import filled, secrets_for, seen
 from kubiya_worker.activities.runtime import Runtime, workspace_of
+from kubiya_worker.control_plane import lenient
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol import calls
@@ -25,7 +26,7 @@ from kubiya_worker.tools.toolset import assemble, prepare, settings_at_start
 
 def tool_environment(environment: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables for tools out of `resolved/full`; the worker's own key, which is among them, is left out."""
-    variables = environment.get("env_vars") or {}
+    variables = lenient.mapping(environment.get("env_vars"))
     return {str(k): str(v) for k, v in variables.items() if v is not None and not str(k).startswith("KUBIYA_API_")}
 
 

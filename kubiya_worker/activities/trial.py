@@ -15,6 +15,7 @@ from kubiya_worker import templates
 from kubiya_worker.activities.attempts import heartbeats
 from kubiya_worker.activities.execution_secrets import filled
 from kubiya_worker.activities.runtime import Runtime
+from kubiya_worker.control_plane import lenient
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.errors import ConfigurationError, WorkerError
 from kubiya_worker.models.choice import split
@@ -56,7 +57,7 @@ class TrialActivities:
         if asked.server not in servers:
             raise ConfigurationError(f"The {asked.kind} has no MCP server {asked.server!r}")
         raw = servers[asked.server]
-        given = {str(k): str(v) for k, v in (environment.get("env_vars") or {}).items() if v is not None}
+        given = {str(k): str(v) for k, v in lenient.mapping(environment.get("env_vars")).items() if v is not None}
         secrets = await asyncio.to_thread(self._secrets, asked, raw, given)
         variables = filled(given, secrets)
         server = next(iter(mcp.parse({asked.server: raw})), None)

@@ -19,7 +19,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final
 
@@ -51,6 +51,7 @@ class PublishedPlane:
         self.world = World(key, temporal)
         self.fault = ""  # of every optional route
         self.faults: dict[str, str] = {}  # of the routes whose path begins so
+        self.odd: dict[str, Callable[[Any], Any]] = {}  # what is answered instead, by a part of "METHOD /path"
         self.port = port
         self._gone = ""  # how an outage looks; empty: there is none
         self._more = threading.Condition()
@@ -204,7 +205,7 @@ class PublishedPlane:
             body = _loosely(raw)
             body, given = read(self.world, raw, entry)
             content = await entry.handler(Call(request, self.world, body, given, key))
-            response = content if isinstance(content, Response) else _reply(content, entry.status)
+            response = content if isinstance(content, Response) else _reply(self._odd(request, content), entry.status)
         except ClientDisconnect:
             response = Response(status_code=499)
         except Refusal as refusal:
@@ -221,6 +222,12 @@ class PublishedPlane:
             if path.startswith(start):
                 return fault
         return self.fault if entry.optional else ""
+
+    def _odd(self, request: Request, content: Any) -> Any:
+        for part, change in self.odd.items():
+            if part in f"{request.method} {request.url.path.removeprefix('/api/v1')}":
+                return change(content)
+        return content
 
     async def _hang(self) -> None:
         ends = time.monotonic() + LONGEST_HANG

@@ -1,4 +1,4 @@
-"""What a control plane may answer in place of what it should: each value of each shape in many other forms.
+"""These tests give each value of each answer of a control plane many other forms.
 
 The worker goes on, or refuses by name with a remedy. Anything else would be a traceback, or a run that is begun for
 ever, as an activity that breaks is tried again.
