@@ -72,7 +72,9 @@ class NotSupported:
 class Strict(BaseModel):
     """A body that a person sends: unknown fields and wrong types are refused, and null is the same as no field."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=(), hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, protected_namespaces=(), hide_input_in_errors=True, defer_build=True
+    )
 
     nullable: ClassVar[frozenset[str]] = frozenset()  # fields whose null says something
 
@@ -96,7 +98,7 @@ class Strict(BaseModel):
 class Filters(BaseModel):
     """A query string: unknown filters are refused, since a filter that is ignored shows too much. Empty is left out."""
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -107,7 +109,7 @@ class Filters(BaseModel):
 class Wire(BaseModel):
     """A body that a worker sends, as docs/protocol.md#a11 types it: unknown fields are ignored."""
 
-    model_config = ConfigDict(protected_namespaces=(), hide_input_in_errors=True)
+    model_config = ConfigDict(protected_namespaces=(), hide_input_in_errors=True, defer_build=True)
 
     def given(self) -> Json:
         """Return the fields that the body sets, without null ones; nothing inside them is copied, as it can be long."""
