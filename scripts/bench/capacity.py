@@ -2,6 +2,9 @@
 
 One client asks, over one connection; `/health` is asked every 10 ms meanwhile by another process. The baseline is the
 same requests to a control plane with 1,000 executions. Then many clients list at once while one writes.
+
+With KUBIYA_TEST_DATABASE=postgresql the data is on a PostgreSQL server, which this bench starts with the settings of
+tests/support/postgres.py.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from scripts.bench import filled_plane
 from scripts.bench.crowd import crowd
 from scripts.bench.health import watched
 from scripts.bench.report import Row, Spread, below, main, say
+from tests.support import databases
 from tests.support.control_plane import ControlPlane
 
 EXECUTIONS: Final = 100_000
@@ -83,13 +87,14 @@ class Filled:
 def filled(executions: int) -> Iterator[Filled]:
     folder = Path(tempfile.mkdtemp(prefix="kubiya-capacity-"))
     try:
-        with ControlPlane(folder):  # it makes its tables, its key and the sample agent
+        place = databases.place(folder)
+        with ControlPlane(folder, database=place):  # it makes its tables, its key and the sample agent
             pass
         began = time.monotonic()
-        ids = filled_plane.fill(folder / "cp.db", executions, EVENTS)
+        ids = filled_plane.fill(place, executions, EVENTS)
         took = time.monotonic() - began
-        with ControlPlane(folder) as plane:
-            yield Filled(plane, ids, took, (folder / "cp.db").stat().st_size)
+        with ControlPlane(folder, database=place) as plane:
+            yield Filled(plane, ids, took, databases.size(place))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -195,6 +200,7 @@ def measure(quick: bool) -> list[Row]:
         here, here_crowded = measured(found, rounds), crowded(found, rounds)
         whole = whole_searches(found, max(2, rounds // 10))
     base, rows = f"{FEW:,} executions", []
+    where = " on PostgreSQL" if databases.POSTGRESQL else ""
     for name, took in here.items():
         spread = Spread.of(took.seconds)
         more = {"p95": spread.p95, "cpu": took.cpu, "health_max": max(took.health)}
@@ -202,7 +208,7 @@ def measure(quick: bool) -> list[Row]:
             f"{name}: p50 {spread.median * 1000:.1f}, p95 {spread.p95 * 1000:.1f}, max {spread.max * 1000:.1f} ms; "
             f"{took.cpu * 1000:.1f} ms of CPU; /health at most {max(took.health) * 1000:.0f} ms"
         )
-        what = f"{many:,} executions: {name} (p95 counts)"
+        what = f"{many:,} executions{where}: {name} (p95 counts)"
         bar = below(BAR, of="p95")
         rows.append(Row("P9", what, "s", spread, base, Spread.of(few[name].seconds), f"{BAR} s", bar, more))
     health = Spread.of([each for took in here.values() for each in took.health])

@@ -10,17 +10,22 @@ import functools
 import random
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import insert
 
 from kubiya_worker.server.store import execution_search, schema
+from kubiya_worker.server.store.address import Place, PostgresAddress
 from kubiya_worker.server.store.database import Database, dumps
+from kubiya_worker.server.store.postgres_text_index import PostgresTextIndex
 from kubiya_worker.server.store.statement import Prepared
 from kubiya_worker.server.store.text_index import SqliteTextIndex
+
+if TYPE_CHECKING:
+    import psycopg
 
 ORGANIZATION: Final = "local"
 AGENTS, QUEUES, PERSONS = 40, 8, 60
@@ -37,6 +42,12 @@ WORDS: Final = (
 _EXECUTION: Final = Prepared(insert(schema.executions)).sql
 _EVENT: Final = Prepared(insert(schema.events)).sql
 AT_ONCE: Final = 2_000  # executions in one transaction
+_EVENTS_OF_SAMPLES: Final = """
+insert into events (execution_id, sequence, event_id, event_type, subject, data, timestamp, micros)
+select e.id, s.sequence, replace(s.event_id, %(key)s, e.id), s.event_type, replace(s.subject, %(key)s, e.id),
+  replace(s.data, %(key)s, e.id), e.created_at, s.micros
+from executions e join samples s on s.status = e.status order by e.id, s.sequence
+"""
 
 Row = dict[str, Any]
 
@@ -45,33 +56,69 @@ def key_of(chance: random.Random) -> str:
     return str(uuid.UUID(int=chance.getrandbits(128), version=4))
 
 
-def fill(database: Path, executions: int, events: int, seed: int = 1) -> list[str]:
+def fill(place: Place, executions: int, events: int, seed: int = 1) -> list[str]:
     """Write so many executions with so many events each into the database, which no server uses; return their ids."""
-    chance = random.Random(seed)
-    rows = list(_executions(chance, executions))
-    with contextlib.closing(sqlite3.connect(database)) as connection:
+    rows = list(_executions(random.Random(seed), executions))
+    if isinstance(place, PostgresAddress):
+        _fill_server(place, rows, events)
+    else:
+        _fill_file(place, rows, events)
+        _index_texts(place)
+    return [row["id"] for row in rows]
+
+
+def _fill_file(path: Path, executions: list[Row], events: int) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         # A crash would lose the file, which is made for one measurement.
         for pragma in ("synchronous=OFF", "cache_size=-500000", "wal_autocheckpoint=100000"):
             connection.execute(f"PRAGMA {pragma}")
-        connection.executemany(_EXECUTION, rows)
+        connection.executemany(_EXECUTION, executions)
         connection.commit()
         # In the order of their key, in which a B-tree is written fast.
-        ordered = sorted(rows, key=lambda row: str(row["id"]))
+        ordered = sorted(executions, key=lambda row: str(row["id"]))
         for at in range(0, len(ordered), AT_ONCE):
             for row in ordered[at : at + AT_ONCE]:
                 connection.executemany(_EVENT, _events(row, events))
             connection.commit()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    index_texts(database)
-    return [row["id"] for row in rows]
 
 
-def index_texts(database: Path) -> None:
+def _index_texts(path: Path) -> None:
     """Bring all texts into the index of searches, as a server does some at a time."""
-    with contextlib.closing(Database(database)) as opened:
+    with contextlib.closing(Database(path)) as opened:
         assert isinstance(opened.texts, SqliteTextIndex)
         while opened.texts.step(1):
             pass
+
+
+def _fill_server(address: PostgresAddress, executions: Sequence[Row], events: int) -> None:
+    """Write the executions, and let the server itself write the events, which differ by their execution's status."""
+    import psycopg
+
+    samples = [
+        event for status in STATUSES for event in _events({"id": KEY, "created_at": "", "status": status}, events)
+    ]
+    statuses = [status for status in STATUSES for _ in range(events)]
+    with psycopg.connect(address.url) as connection:
+        _copy(connection, "executions", executions)
+        connection.execute("create temporary table samples (like events) on commit drop")
+        connection.execute("alter table samples add column status text")
+        _copy(connection, "samples", [{**row, "status": each} for row, each in zip(samples, statuses, strict=True)])
+        connection.execute(_EVENTS_OF_SAMPLES, {"key": KEY})
+    with psycopg.connect(address.url, autocommit=True) as connection:
+        connection.execute("vacuum analyze")  # as a server of some age has done it by itself
+    fault = PostgresTextIndex(address).make()
+    assert not fault, fault
+
+
+def _copy(connection: psycopg.Connection[Any], table: str, rows: Sequence[Row]) -> None:
+    from psycopg import sql
+
+    names = sql.SQL(", ").join(map(sql.Identifier, rows[0]))
+    statement = sql.SQL("copy {} ({}) from stdin").format(sql.Identifier(table), names)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(tuple(row.values()))
 
 
 def agent_of(number: int) -> str:

@@ -84,6 +84,16 @@ def opened(place: Place) -> Iterator[Beside]:
         yield Beside(file, "?")
 
 
+def size(place: Place) -> int:
+    """Return the bytes of a database: of its file, or of its tables and their indexes."""
+    if not isinstance(place, PostgresAddress):
+        return place.stat().st_size
+    tables = "from pg_tables where schemaname = current_schema()"
+    with opened(place) as beside:
+        counted = f"select sum(pg_total_relation_size(format('%I.%I', schemaname, tablename)::regclass)) {tables}"
+        return int(beside.execute(counted).fetchone()[0])
+
+
 def options(place: Place, folder: Path) -> list[str]:
     """Return the options of a control plane whose data is there and whose files are in this folder."""
     if not isinstance(place, PostgresAddress):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from scripts.bench import filled_plane
+from tests.support import databases
 from tests.support.browser import sign_in
 from tests.support.control_plane import ControlPlane
 
@@ -30,10 +31,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_list_of_a_hundred_thousand_is_read_to_its_end(page: Any, tmp_path: Path) -> None:
-    with ControlPlane(tmp_path):
+    place = databases.place(tmp_path)
+    with ControlPlane(tmp_path, database=place):
         pass
-    ids = filled_plane.fill(tmp_path / "cp.db", MANY, events=2)
-    with ControlPlane(tmp_path) as plane:
+    ids = filled_plane.fill(place, MANY, events=2)
+    with ControlPlane(tmp_path, database=place) as plane:
         sign_in(page, plane)  # type: ignore[arg-type]
         rows = page.locator("#rows li")
         page.wait_for_function("() => document.querySelectorAll('#rows li').length === 50")
