@@ -204,6 +204,12 @@ def of_a_run_that_works(shell: Shell, command: str) -> None:
     shell.run(command.replace(" ID ", f" {shell.dev.newest()['id']} "))
 
 
+def with_a_shorter_night(shell: Shell, command: str) -> None:
+    """The page gives a person fifteen seconds to kill the worker; here the next command does it at once."""
+    assert '"seconds": 15' in command
+    shell.run(command.replace('"seconds": 15', '"seconds": 5'), 75)
+
+
 def in_a_home_of_its_own(shell: Shell, command: str) -> None:
     """It deletes files of ~/.kubiya, and the stack of the other pages lives there."""
     home = shell.folder / "home"
@@ -250,6 +256,7 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"kubiya worker logs .*-f", with_a_daemon(foreground("worker.ready", signal.SIGINT, 130))),
     (r"tail -f ", with_a_daemon(foreground("worker.ready", signal.SIGTERM, -signal.SIGTERM))),
     (r"kubiya worker (status|restart|drain|stop|logs) .*my-queue", with_a_daemon(exits(0))),
+    (r"kubiya exec agent night-watch ", with_a_shorter_night),
     (r"kubiya exec .*(--no-wait|--timeout)", exits(75)),
     (r"kubiya exec agent ops \"What fills the disk under /var/log\?\"$", parsed),  # in tutorial.md with a folder
     (r"kubiya exec agent disk-watcher ", parsed),  # asks for an approval; tests/integration/examples runs such agents
