@@ -129,8 +129,7 @@ def _read_of(execution: Any) -> dict[str, Any]:
 
 def _messages(session: Any) -> list[m.Message]:
     """Return the messages of a session that can be read."""
-    found = lenient.only_objects(lenient.mapping(session).get("messages"))
-    return [message for message in found if isinstance(message.get("role"), str)]
+    return [m.readable(message) for message in lenient.only_objects(lenient.mapping(session).get("messages"))]
 
 
 def _own(control_plane: ControlPlane, given: ex.ExecutionInput) -> dict[str, Any]:

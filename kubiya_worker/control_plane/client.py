@@ -80,7 +80,7 @@ class ControlPlane:
 
     def heartbeat(self, worker_id: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Send a heartbeat. The answer of a published control plane says nothing."""
-        found = self._call("POST", f"/workers/{worker_id}/heartbeat", payload, timeout=(5.0, 10.0))
+        found = self._call("POST", f"/workers/{quote(worker_id, safe='')}/heartbeat", payload, timeout=(5.0, 10.0))
         return found if isinstance(found, dict) and names.FEATURE_WISHES in self.features else {}
 
     def disconnect(
@@ -88,7 +88,7 @@ class ControlPlane:
     ) -> None:
         body = {"reason": reason, "exit_code": exit_code, "error_message": error_message}
         body = {name: value for name, value in body.items() if value is not None}
-        self._call("POST", f"/workers/{worker_id}/disconnect", body, timeout=(2.0, 3.0))
+        self._call("POST", f"/workers/{quote(worker_id, safe='')}/disconnect", body, timeout=(2.0, 3.0))
 
     @property
     def skew(self) -> float | None:
@@ -240,7 +240,7 @@ class ControlPlane:
         return self._answers.object("POST", "/approvals", approval)
 
     def get_approval(self, approval_id: str) -> dict[str, Any]:
-        return self._answers.object("GET", f"/approvals/{approval_id}")
+        return self._answers.object("GET", f"/approvals/{quote(approval_id, safe='')}")
 
     def approvals_of(self, execution_id: str) -> list[dict[str, Any]]:
         """Return the newest requests for approval of an execution, newest first."""
@@ -253,7 +253,7 @@ class ControlPlane:
 
     def expire_approval(self, approval_id: str) -> None:
         try:
-            self._call("POST", f"/approvals/{approval_id}/expire", {})
+            self._call("POST", f"/approvals/{quote(approval_id, safe='')}/expire", {})
         except errors.Refused:
             log.info("approval.expire not taken by the control plane approval_id=%s", approval_id)
 

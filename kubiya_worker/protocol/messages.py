@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 Message = dict[str, Any]
+ROLES: Final = ("user", "assistant", "system", "tool")
+_NOT_SAID: Final = ("tool_calls", "thinking", "tool_call_id")  # fields of messages that no person sends
 ToolCall = dict[str, str]
 
 TOOL_SUCCESS: Final = "success"
@@ -71,3 +73,46 @@ def page(messages: Sequence[Message], start: int, limit_bytes: int) -> list[Mess
             break
         chosen.append(message)
     return chosen
+
+
+def readable(message: Mapping[str, Any]) -> Message:
+    """Return a message of others with fields of the types that a conversation needs; a sound one stays as it is.
+
+    What is none of its field is left out: one such message would break each further step of the execution.
+    """
+    found = dict(message)
+    role = found.get("role")
+    if not isinstance(role, str) or role not in ROLES:
+        found["role"] = "user"
+    if not isinstance(found.get("message_id", ""), str):
+        found["message_id"] = str(found["message_id"])
+    if found["role"] == "tool" and not isinstance(found.get("status"), str):
+        found["status"] = TOOL_SUCCESS
+    for name, is_sound in (("tool_calls", _is_call), ("thinking", _is_entry)):
+        given = found.get(name)
+        if given is None:
+            continue
+        kept = [each for each in given if is_sound(each)] if isinstance(given, list) else []
+        if kept != given:
+            found[name] = kept
+    return found
+
+
+def said(message: Mapping[str, Any], now: str) -> Message:
+    """Return a person's message as it was sent, at the time `now` if it names none: without calls and thoughts."""
+    found = readable({"role": "user", "timestamp": now, **message})
+    if found["role"] == "tool":
+        found["role"] = "user"
+    if not isinstance(found["timestamp"], str):
+        found["timestamp"] = now
+    return {name: value for name, value in found.items() if name not in _NOT_SAID or value is None}
+
+
+def _is_call(call: Any) -> bool:
+    if not isinstance(call, dict) or not isinstance(call.get("arguments", ""), str):
+        return False
+    return bool(call.get("id")) and all(isinstance(call.get(name), str) for name in ("id", "name"))
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict)

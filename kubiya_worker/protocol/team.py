@@ -145,7 +145,7 @@ def addressed(text: str, members: Iterable[str], field: str | None = None) -> tu
     begins with an @ is for the team, unchanged.
     """
     known = {name.lower(): name for name in members}
-    if field and field.lower() in known:
+    if isinstance(field, str) and field.lower() in known:
         return known[field.lower()], text
     found = _ADDRESS.match(text)
     if found and found[1].lower() in known:

@@ -77,6 +77,7 @@ class ApprovalRegistry:
             self.waited += now - self._since
         answer = self._answers.get(approval_id, {"decision": "expired"})
         approver = answer.get("approver") or {}
+        approver = approver if isinstance(approver, dict) else {"name": approver}
         approver_name = str(approver.get("email") or approver.get("name") or approver.get("id") or "a person")
         reason = str(answer.get("reason") or "").strip()
         if answer["decision"] == "expired":

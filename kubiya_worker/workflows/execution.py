@@ -212,14 +212,15 @@ class Execution:
     # -- what people and other workflows may say and ask, at any time
 
     @workflow.signal(name=names.ADD_MESSAGE)
-    def add_message(self, message: dict[str, Any]) -> None:
-        self._members.pass_message(message, self._receive)
+    def add_message(self, message: dict[str, Any] | None) -> None:
+        if message is not None:  # null would break this task and each later one
+            self._members.pass_message(message, self._receive)
 
     def _receive(self, message: dict[str, Any]) -> None:
         if not message.get("message_id"):
             message = {**message, "message_id": f"{workflow.info().workflow_id}_signal_{workflow.uuid4()}"}
         self._outbox.count(1)  # the control plane shows it
-        self._conversation.receive({"role": "user", "timestamp": workflow.now().isoformat(), **message})
+        self._conversation.receive(m.said(message, workflow.now().isoformat()))
 
     @workflow.signal(name=names.MARK_AS_DONE)
     def mark_as_done(self) -> None:
@@ -237,9 +238,9 @@ class Execution:
         self._members.resume()
 
     @workflow.signal(name=names.RESOLVE_APPROVAL)
-    def resolve_approval(self, answer: dict[str, Any]) -> None:
-        asked_by = self._approvals.answer(answer)
-        if asked_by is not None:
+    def resolve_approval(self, answer: dict[str, Any] | None) -> None:
+        asked_by = None if answer is None else self._approvals.answer(answer)
+        if asked_by is not None and answer is not None:
             self._members.pass_answer(asked_by, answer)
 
     @workflow.signal(name=names.COMMAND_ENDED)

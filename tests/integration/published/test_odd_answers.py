@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
+from tests.support.published_plane.world import workflow_id
 from tests.support.published_stack import PublishedStack
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +90,38 @@ def test_a_run_ends_whatever_is_answered(stack: PublishedStack, name: str) -> No
         assert "\n" not in row["error_message"] and "Traceback" not in row["error_message"]
     else:
         assert status == "COMPLETED" and row["status"] in ("completed", "waiting_for_input"), row.get("error_message")
+
+
+SIGNALS: list[Any] = [
+    *(None, "x", 5, [], ["x"], {}, {"content": None}, {"content": 5}, {"content": []}, {"content": {"a": 1}}),
+    {"role": None, "content": "a", "message_id": 5, "timestamp": 5, "tool_calls": None},
+    {"role": "dreamer", "content": "b", "message_id": ["x"], "timestamp": None, "tool_calls": "x"},
+    {"role": "tool", "content": "c", "message_id": {"a": 1}, "thinking": 5},
+    {"role": "assistant", "content": "d", "tool_calls": [None, {"id": None}], "thinking": ["x"]},
+    {"role": "user", "content": [{"type": "text", "text": "e"}, None, 5], "user_id": [], "image_data": 5},
+    {"role": "user", "content": "f\ufffd" + "y" * 50_000, "member": 5, "news": {"a": [None]}},
+]
+
+
+def test_a_chat_goes_on_after_odd_signals(stack: PublishedStack) -> None:
+    agent = stack.agent("chat", skills=[FILES])
+    key = stack.chat("Say hello.", agent=agent)
+    stack.wait(key, "waiting_for_input")
+
+    async def send(client: Client) -> None:
+        handle = client.get_workflow_handle(workflow_id(stack.world.executions[key]))
+        for signal in SIGNALS:
+            await handle.signal("add_message", signal)
+            await handle.signal("resolve_approval", signal)
+            await handle.signal("mark_as_done_differently", signal)
+        await handle.signal("add_message", {"role": "user", "content": "Say goodbye.", "message_id": "last"})
+
+    stack.temporal_call(send)
+    wait_until(lambda: "Say goodbye." in str(stack.world.sessions.get(key)), 60, "the last message is answered")
+    stack.wait(key, "waiting_for_input")
+
+    async def end(client: Client) -> None:
+        await client.get_workflow_handle(workflow_id(stack.world.executions[key])).signal("mark_as_done")
+
+    stack.temporal_call(end)
+    assert stack.closed(key) == "COMPLETED"

@@ -328,6 +328,21 @@ def test_a_registration_is_read_in_other_forms() -> None:
     assert found.features == ("a",)
 
 
+def test_ids_that_are_none_of_ours_stay_in_their_place_of_the_path() -> None:
+    asked: list[str] = []
+    client = plane(lambda path: asked.append(path))
+    client.heartbeat("w/../1 ?", {})
+    client.disconnect("w/../1 ?", reason="r")
+    client.get_approval("a/1#")
+    client.expire_approval("a/1#")
+    assert asked == [
+        "/workers/w%2F..%2F1%20%3F/heartbeat",
+        "/workers/w%2F..%2F1%20%3F/disconnect",
+        "/approvals/a%2F1%23",
+        "/approvals/a%2F1%23/expire",
+    ]
+
+
 # -- bytes
 
 PAGE = Wire("<html><head><title>Sign in</title></head></html>", headers={"Content-Type": "text/html"})
