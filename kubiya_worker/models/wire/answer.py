@@ -61,11 +61,11 @@ class AnswerBuilder:
         self.fields: provider_fields.Fields = {}
         self._thoughts: dict[str, list[str]] = {}  # pieces of thoughts by field
         self._texts: list[str] = []
-        self._halves = Halves(), Halves()  # half characters of the text, and of the thoughts
+        self._text_halves, self._thought_halves = Halves(), Halves()  # half characters at the end of a piece
         self._splitter = thinking_tags.Splitter()
         self._source = ""  # the field from which thoughts are shown
         self._thinking = False
-        self._count = 0
+        self._thought_number = 0  # of the thought that is open, or comes next
         self._chosen: int | None = None
         self._spare: AnswerBuilder | None = None  # another choice, used only if the first one never comes
 
@@ -107,10 +107,10 @@ class AnswerBuilder:
         """Return the text that was held back, once nothing more comes."""
         if self._spare is not None and self.is_empty and not self.reason:
             self._take_spare(self._spare)
-        deltas = self._split(self._splitter.feed(self._halves[0].flush()) + self._splitter.flush())
+        deltas = self._split(self._splitter.feed(self._text_halves.flush()) + self._splitter.flush())
         if self.is_empty:
             deltas += self._split(self._splitter.give_back())
-        deltas += self._think(self._halves[1].flush())
+        deltas += self._think(self._thought_halves.flush())
         self.fields = provider_fields.finished(
             {**{k: "".join(v) for k, v in self._thoughts.items() if any(v)}, **self.fields}
         )
@@ -123,14 +123,12 @@ class AnswerBuilder:
             # This is not the first choice. Keep it apart: the first one may come later, or never.
             self._spare = self._spare or AnswerBuilder()
             self._spare._chosen = self._spare._chosen if self._spare._chosen is not None else index
-            return [] if index != self._spare._chosen else self._drop(self._spare._message(choice))
+            if index == self._spare._chosen:
+                self._spare._message(choice)  # its deltas are shown to nobody
+            return []
         if self._chosen is None:
             self._chosen = index
         return self._message(choice) if index == self._chosen else []
-
-    @staticmethod
-    def _drop(_: list[Delta]) -> list[Delta]:
-        return []
 
     def _take_spare(self, spare: AnswerBuilder) -> None:
         spare.end()
@@ -185,7 +183,7 @@ class AnswerBuilder:
             if text and self._source in ("", name):
                 self._source, shown = name, shown or text
         self._splitter.separate_thoughts = self._splitter.separate_thoughts or bool(self._source)
-        return self._think(self._halves[1].feed(shown))
+        return self._think(self._thought_halves.feed(shown))
 
     def _content(self, content: Any, *, complete: bool = False) -> list[Delta]:
         if isinstance(content, Mapping):
@@ -199,13 +197,13 @@ class AnswerBuilder:
         if complete and self.text and content.startswith(self.text):
             content = content[len(self.text) :]
         self.size += len(content)
-        return self._split(self._splitter.feed(self._halves[0].feed(content)))
+        return self._split(self._splitter.feed(self._text_halves.feed(content)))
 
     def _part(self, part: Mapping[str, Any]) -> list[Delta]:
         if str(part.get("type")) in ("thinking", "reasoning"):
             text = _text_of(part)
             self.size += len(text)
-            return self._think(self._halves[1].feed(text))
+            return self._think(self._thought_halves.feed(text))
         if isinstance(part.get("refusal"), str):
             self.size += len(part["refusal"])
             self.refusal += without_half_surrogates(part["refusal"])
@@ -229,16 +227,16 @@ class AnswerBuilder:
         if not text:
             return []
         self._thinking = True
-        return [Delta(THINKING, text, self._count)]
+        return [Delta(THINKING, text, self._thought_number)]
 
     def _end_thought(self) -> list[Delta]:
         if not self._thinking:
             return []
         self._thinking = False
-        self._count += 1
+        self._thought_number += 1
         blocks = self.fields.get(provider_fields.BLOCKS) or [{}]
         signature = blocks[-1].get("signature") if isinstance(blocks[-1], dict) else ""
-        return [Delta(THOUGHT, without_half_surrogates(str(signature or "")), self._count - 1)]
+        return [Delta(THOUGHT, without_half_surrogates(str(signature or "")), self._thought_number - 1)]
 
 
 def _text_of(item: Any) -> str:

@@ -52,8 +52,9 @@ def entry_of(answer: AnswerBuilder, calls: list[StreamedCall], origin: str) -> E
 
 
 def unchanged(entry: Entry, clean: Callable[[Any], Any]) -> Entry:
-    """Return an entry without the fields that `clean` would change: a signed field goes back unchanged, or not
-    at all.
+    """Return an entry without the fields that `clean` would change.
+
+    A signed field goes back unchanged, or not at all.
     """
     found: Entry = {ORIGIN: entry[ORIGIN]}
     for group in ("fields", "calls"):
@@ -120,8 +121,9 @@ def sendable_name(name: str) -> str:
 
 
 def _wrapped(arguments: str) -> str:
-    """Return the arguments as valid JSON; a gateway that parses broken ones would answer 500 to every further
-    request.
+    """Return the arguments as valid JSON.
+
+    A gateway that parses broken ones would answer 500 to every further request.
     """
     return json.dumps({"INVALID_JSON": arguments})
 

@@ -38,9 +38,8 @@ _NAMES: Final = (*_THINK, "thought", "thoughts", "reasoning", "reason")
 _WORDS: Final = ("reflection", "analysis", "scratchpad", "inner_monologue", "chain_of_thought")
 _NAME: Final = rf"(?:[a-z0-9.]+[:_])?(?:{'|'.join(_NAMES)})|(?:[a-z0-9.]+:)?(?:{'|'.join(_WORDS)})"
 _OPEN: Final = re.compile(rf"<({_NAME})(?:\s[^<>]{{0,200}})?>")
-_OPENS: Final = re.compile(
-    rf"<[a-z0-9.:_]{{0,30}}\s*|<(?:{_NAME})\s[^<>]{{0,200}}"
-)  # perhaps the beginning of such a tag
+# What may be the beginning of such a tag.
+_OPENS: Final = re.compile(rf"<[a-z0-9.:_]{{0,30}}\s*|<(?:{_NAME})\s[^<>]{{0,200}}")
 _CODE: Final = re.compile(r"`[^`]*`")
 # Closing tags that may stand alone, and the tags that open them.
 _ALONE: Final = {
@@ -95,11 +94,10 @@ class Splitter:
 
     def _split(self, *, last: bool) -> list[TextPiece]:
         found: list[TextPiece] = []
+        readers = {START: self._start, THOUGHT: self._thought, BETWEEN: self._between, ANSWER: self._answer_text}
         while True:
             state, held = self._state, self._buffer
-            found += {START: self._start, THOUGHT: self._thought, BETWEEN: self._between, ANSWER: self._answer_text}[
-                state
-            ](last)
+            found += readers[state](last)
             if (state, held) == (self._state, self._buffer):
                 return [piece for piece in found if piece.text or piece.undo]
 
@@ -211,8 +209,9 @@ class Splitter:
         return not self.separate_thoughts and (not self.prefix or self._may_be_answer())
 
     def _end_alone(self) -> list[TextPiece] | None:
-        """Find the end of a thought that had no beginning, but not inside code, nor where the text mentions the
-        opening tag.
+        """Find the end of a thought that had no beginning.
+
+        A closing tag inside code is none, nor is one in a text that mentions the opening tag.
         """
         low = self._buffer.lower()
         found = [(low.find(close), close) for close in _ALONE if close in low]

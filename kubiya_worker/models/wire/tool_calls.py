@@ -68,8 +68,9 @@ class Calls:
         return len(self._calls)
 
     def add(self, pieces: Iterable[Any], *, numbered: bool = False) -> int:
-        """Take the pieces of one event and return their size; `numbered` says that each is a separate call, by
-        its place.
+        """Take the pieces of one event and return their size.
+
+        `numbered` says that each is a separate call, by its place.
         """
         size = 0
         for number, raw in enumerate(pieces):
@@ -136,8 +137,9 @@ class Calls:
         return is_object(piece.arguments) and not _same_json(call.joined, piece.arguments)
 
     def _begins(self, last: StreamedCall, piece: CallPiece) -> bool:
-        """Return whether a piece with a name, and without a new id, begins another call than the last one at its
-        place.
+        """Return whether a piece begins another call than the last one at its place.
+
+        The piece has a name, and no new id that would tell.
         """
         arguments = last.joined
         if not last.name:

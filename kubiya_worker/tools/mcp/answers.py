@@ -29,8 +29,9 @@ def answer_of(result: Any) -> dict[str, Any]:
 
 
 async def listing(client: Any) -> Listing:
-    """Return the server's tools and instructions; a page that was already named, or that holds nothing new, is
-    the last.
+    """Return the server's tools and instructions.
+
+    A page that was read before, or that holds nothing new, is the last.
     """
     from mcp import MCPError
     from mcp.types import PaginatedRequestParams

@@ -56,7 +56,9 @@ TRANSPORTS: Final = {
     "sse": "sse",
 }
 CONFIGURATION_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's or a team's configuration
-TEMPLATED: Final = ("command", "args", "env", "env_file", "cwd", "url", "headers", "oauth")
+# Here a `${…}` that no variable fills is an error; a program may read one in its arguments itself.
+_FILLED: Final = ("env", "env_file", "cwd", "url", "headers", "oauth")
+TEMPLATED: Final = ("command", "args", *_FILLED)
 OAUTH_KEYS: Final = ("token_url", "client_id", "client_secret", "scope", "audience")
 
 Wrong = Callable[[str], ConfigurationError]
@@ -105,10 +107,9 @@ class McpServer:
     ) -> McpServer:
         """Return the server with all templates and variables filled in. Raises ConfigurationError."""
         where = f"MCP server {self.name!r}"
-        keys = TEMPLATED
-        values = {key: templates.resolve(getattr(self, key), environment, where, secrets) for key in keys}
+        values = {key: templates.resolve(getattr(self, key), environment, where, secrets) for key in TEMPLATED}
         values = {key: variables.resolve(value, environment, workspace) for key, value in values.items()}
-        for key in keys[2:]:  # a program may read ${…} in its arguments itself
+        for key in _FILLED:
             variables.require(values[key], where)
         if values["env_file"]:
             values["env"] = {**_file(values["env_file"], where), **values["env"]}

@@ -36,8 +36,9 @@ def fault_in(data: Any) -> HttpFault | None:
 
 
 class McpHttpClient(httpx2.AsyncClient):
-    """The client; `inject` is for a transport that reads its answers elsewhere (SSE), and gets the error's
-    JSON-RPC message.
+    """The client of one session.
+
+    `inject` is for a transport that reads its answers elsewhere (SSE), and gets the error's JSON-RPC message.
     """
 
     def __init__(self, *, tokens: TokenCache | None = None, inject: Inject | None = None, **more: Any) -> None:
@@ -223,8 +224,9 @@ def _message_of(body: bytes) -> Mapping[str, Any]:
 
 
 def _broken(error: httpx2.TransportError) -> HttpFault:
-    """Return the fault of a failed connection; if the request was not yet written, the server certainly did not
-    get it.
+    """Return the fault of a failed connection.
+
+    If the request was not yet written, the server certainly did not get it.
     """
     before = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
     if isinstance(error, before):

@@ -35,8 +35,9 @@ def own_name(spec: ToolSpec, server: str) -> str:
 
 
 def server_of(spec: ToolSpec, servers: Container[str]) -> str | None:
-    """Return the name of the configured server that a tool belongs to; None when that server is no longer
-    configured.
+    """Return the name of the configured server that a tool belongs to.
+
+    Return None when that server is no longer configured.
     """
     if spec.server:
         return spec.server if spec.server in servers else None

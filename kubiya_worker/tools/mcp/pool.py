@@ -120,9 +120,8 @@ class SessionPool:
         sessions = [pooled.session for pooled in self._pooled.values()]
         self._pooled.clear()
         closing = [asyncio.create_task(session.close(STOP_TIMEOUT)) for session in sessions]
-        await asyncio.wait(
-            [*closing, *self._closing], timeout=STOP_TIMEOUT + KILLED
-        ) if closing or self._closing else None
+        if closing or self._closing:
+            await asyncio.wait([*closing, *self._closing], timeout=STOP_TIMEOUT + KILLED)
 
     @property
     def open_count(self) -> int:

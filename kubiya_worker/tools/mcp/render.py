@@ -120,7 +120,8 @@ def _file_or_reason(data: Any, media_type: Any, name: str, files: list[ToolFile]
         return f"[{label}: there are more than {FILES} files in the result]"
     if not isinstance(data, str):
         return f"[{label}: its data are missing]"
-    packed = "".join(data.rpartition(",")[2].split()).translate(_URL_SAFE).rstrip("=")  # of a data URL what is behind
+    base64_text = data.rpartition(",")[2]  # of a data URL, what follows the comma
+    packed = "".join(base64_text.split()).translate(_URL_SAFE).rstrip("=")
     if len(packed) * 3 // 4 > FILE:
         return f"[{label}: it has more than {FILE} bytes]"
     try:
@@ -141,7 +142,7 @@ _MAGIC: Final = (
 
 
 def _media_type(declared: Any, raw: bytes) -> str:
-    """Return the type that the data show where they do, else the one that is told: providers refuse a wrong one."""
+    """Return the type by the data's first bytes, else the declared one: providers refuse a wrong one."""
     for magic, kind in _MAGIC:
         if raw.startswith(magic):
             return kind
@@ -149,7 +150,7 @@ def _media_type(declared: Any, raw: bytes) -> str:
         return "image/webp"
     kind = declared.partition(";")[0].strip().lower() if isinstance(declared, str) else ""
     if kind in ("image/png", "image/jpeg", "image/gif", "image/webp"):
-        return "application/octet-stream"  # it says that it is an image, and is none
+        return "application/octet-stream"  # declared as an image, but its bytes are none
     return cut(clean(kind), 100) or "application/octet-stream"
 
 

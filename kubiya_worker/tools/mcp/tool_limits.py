@@ -8,6 +8,7 @@ from typing import Final
 
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools import schemas, text
+from kubiya_worker.tools.mcp.names import own_name
 
 MOST_TOOLS: Final = 128  # tools in one request to a model, by the strictest provider
 TOOL_BYTES: Final = 64_000  # of one tool's description and schema
@@ -86,7 +87,7 @@ def _shares(wanted: Sequence[int], room: int) -> list[int]:
 
 def _left_out(server: str, before: Sequence[ToolSpec], after: Sequence[ToolSpec], reason: str) -> list[str]:
     kept = {spec.origin for spec in after}
-    gone = [spec.origin[len(server) + 1 :] for spec in before if spec.origin not in kept]
+    gone = [own_name(spec, server) for spec in before if spec.origin not in kept]
     if not gone:
         return []
     named = ", ".join(text.cut(name, 80) for name in gone[:NAMED])

@@ -70,7 +70,7 @@ async def connected(
     ended = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         marker = ""
-        inject: list[Callable[[dict[str, Any]], None]] = []
+        inject: list[Callable[[dict[str, Any]], None]] = []  # the HTTP client is made before the `put` that it needs
         if server.transport == "stdio":
             marks = programs.marks(f"mcp-{server.name}")
             marker = marks[MARKER]
@@ -84,15 +84,11 @@ async def connected(
 
 
 def _load_sdk() -> None:
-
     import kubiya_worker.tools.mcp.client
     import kubiya_worker.tools.mcp.http_client  # noqa: F401
 
-    for name in (
-        "mcp",
-        "client",
-        "httpx2",
-    ):  # they log what a server has sent, and addresses, with what is secret in it
+    # These log addresses, and what a server has sent, with the secrets in it.
+    for name in ("mcp", "client", "httpx2"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

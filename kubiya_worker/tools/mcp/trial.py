@@ -18,6 +18,7 @@ from kubiya_worker.tools.arguments import parse_arguments
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult
 from kubiya_worker.tools.mcp.config import McpServer
 from kubiya_worker.tools.mcp.discovery import DiscoveredTools, discover
+from kubiya_worker.tools.mcp.names import own_name
 from kubiya_worker.tools.mcp.pool import SessionPool
 from kubiya_worker.tools.mcp.tool import tools_of
 
@@ -46,7 +47,7 @@ class ServerTrial:
             "error": self.error or None,
             "tools": [
                 {
-                    "name": spec.origin[len(spec.server) + 1 :],
+                    "name": own_name(spec, spec.server),
                     "offered_as": spec.name,
                     "description": spec.description,
                     "parameters": spec.parameters,
@@ -102,10 +103,10 @@ async def try_server(
 
 async def _call(tools: list[Tool], name: str, arguments: str, context: ToolContext) -> ToolResult:
     for tool in tools:
-        if name in (tool.spec.name, tool.spec.origin[len(tool.spec.server) + 1 :]):
+        if name in (tool.spec.name, own_name(tool.spec, tool.spec.server)):
             try:
                 return await tool.run(parse_arguments(tool.spec, arguments), context)
             except ToolArgumentsError as error:
                 return ToolResult("", error=str(error))
-    known = ", ".join(tool.spec.origin[len(tool.spec.server) + 1 :] for tool in tools[:20]) or "none"
+    known = ", ".join(own_name(tool.spec, tool.spec.server) for tool in tools[:20]) or "none"
     return ToolResult("", error=f"it has no tool {name!r}; its tools: {known}")

@@ -20,11 +20,11 @@ from kubiya_worker.tools.shell.command_line import CommandRefused
 from kubiya_worker.tools.shell.hazards import hazard
 from kubiya_worker.tools.shell.options import Options, Place
 
-# A file with many names: its own name does not say what it does.
+# Multi-call binaries: one file that is many programs, so its own name does not say what it does.
 _MULTICALL: Final = frozenset({"busybox", "toybox", "coreutils", "uutils"})
 
 _MULTICALL_QUESTIONS: Final = frozenset({"--help", "--list", "--list-full", "--version"})
-# What such a file may be told to be without being listed itself; a shell, an editor or a server is not among them.
+# Commands of such a file (`busybox ls`) that need not be listed by name; no shell, editor or server is among them.
 _PLAIN_APPLETS: Final = frozenset(
     (  # noqa: SIM905
         "ls echo printf pwd df du ps free uptime date id whoami uname hostname stat readlink realpath basename dirname "
@@ -134,7 +134,7 @@ class AllowedPrograms:
 
     def _judge(self, name: str, arguments: Sequence[str], path: Path, cwd: Path, depth: int, *, bare: bool) -> None:
         """Raise CommandRefused for arguments of a program that are not known to be harmless."""
-        place = Place(cwd, (cwd, *self.roots, *self.writable), nowhere=self.elsewhere)
+        place = Place(cwd, (cwd, *self.roots, *self.writable), elsewhere=self.elsewhere)
         reason = hazard(name, arguments, place)
         if not reason and name == "git" and (bare or self.elsewhere):
             reason = "git is not run without the variables that keep a repository from running programs"
@@ -151,7 +151,7 @@ class AllowedPrograms:
                 raise CommandRefused(f"The command {name} is nested too deeply")
 
     def check_input(self, argv: Sequence[str], further: frozenset[str]) -> None:
-        """Raise Refused for a program that may treat its input as a program or as file names.
+        """Raise CommandRefused for a program that may treat its input as a program or as file names.
 
         `further` are names that the configuration adds. A skill that allows every program allows this too.
         """
@@ -177,8 +177,9 @@ class AllowedPrograms:
         return Path(program)
 
     def _resolve(self, program: str, cwd: Path) -> Path:
-        """Return the file to run, without resolving symbolic links: a program with many names acts by the name
-        it is called.
+        """Return the file to run, without resolving symbolic links.
+
+        A program with many names acts by the name that it is called by.
         """
         if "/" in program:
             path = Path(os.path.normpath(cwd / program))
@@ -229,8 +230,9 @@ def _is_program(path: Path) -> bool:
 
 
 def _names(path: Path) -> tuple[str, ...]:
-    """Return the program's name and those of the files that it links to (awk, mawk), without a final multi-call
-    binary.
+    """Return the program's name and those of the files that it links to (awk, mawk).
+
+    A multi-call binary at the end of the links is left out.
     """
     names = [path.name]
     for _ in range(16):
@@ -248,7 +250,10 @@ def _takes_variables_away(name: str, arguments: Sequence[str]) -> bool:
 
 
 def _inner(name: str, arguments: Sequence[str]) -> list[str]:
-    """Return the command inside a launcher's arguments, empty when there is none; raise Refused if it is unclear."""
+    """Return the command inside a launcher's arguments, empty when there is none.
+
+    Raises CommandRefused if it is unclear.
+    """
     options, operands = _LAUNCHERS[name]
     given = options.read(arguments, Place())
     if name == "env" and given.operands[:1] == ("-",):  # an old way to write -i

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kubiya_worker.tools.shell.options import NOWHERE, Arguments, Given, Options, Place
+from kubiya_worker.tools.shell.options import NO_FILE, Arguments, Given, Options, Place
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ChangedFiles:
 def _below(sources: Iterable[str], folders: Iterable[str]) -> tuple[str, ...]:
     """Return where files get to in a folder: a link of that name there would lead elsewhere."""
     names = [source.rstrip("/").rsplit("/", 1)[-1] for source in sources]
-    into = [folder for folder in folders if folder not in NOWHERE]
+    into = [folder for folder in folders if folder not in NO_FILE]
     return tuple(f"{folder}/{name}" for folder in into for name in names if name not in ("", ".", ".."))
 
 
@@ -108,7 +108,7 @@ def copy(arguments: Arguments, place: Place) -> str | None:
         sources, targets = given.operands, tuple(given.values(*_INTO))
     pending = [
         (Path(place.cwd, source), Path(place.cwd, target, name))
-        for source in (sources if recursive and not place.nowhere else ())
+        for source in (sources if recursive and not place.elsewhere else ())
         for target in targets
         for name in ("", Path(source).name)
     ]
@@ -344,7 +344,7 @@ def seven_zip(arguments: Arguments, place: Place) -> str | None:
         return f"the command {command}"
     into = [argument[2:] for argument in arguments if argument.startswith("-o")]
     changed = archive if command in ("a", "d", "rn", "u") else into if command in ("e", "x") else []
-    if place.nowhere and command in ("e", "x"):
+    if place.elsewhere and command in ("e", "x"):
         return f"{command} on another host, where it writes into the folder that it runs in"
     unpacked = next(filter(None, (link_below(folder, place) for folder in into or ["."])), None)
     return _outside(changed, place) or (unpacked if command in ("e", "x") else None)

@@ -64,7 +64,7 @@ class CommandLine:
 def parse(command: str) -> tuple[CommandLine, ...]:
     """Return the programs of a command line, each with its arguments; the output of one is the input of the next.
 
-    Raises Refused.
+    Raises CommandRefused.
     """
     if "\0" in command:
         raise CommandRefused("The command holds a NUL character, which no argument can")
@@ -172,7 +172,7 @@ def _double_quoted(command: str, at: int) -> tuple[str, int]:
 
 
 def _no_expansion(command: str, at: int, *, quotes: bool = False) -> None:
-    """Raise Refused for text outside single quotes that a shell would replace."""
+    """Raise CommandRefused for text outside single quotes that a shell would replace."""
     char, following = command[at], command[at + 1 : at + 2]
     if char == "`" or (char == "$" and following == "("):
         raise CommandRefused(

@@ -58,7 +58,7 @@ def _tar(given: Given, place: Place) -> str | None:
         outside = next((name for name in archive if place.outside(name)), "")
         return f"{outside}, which writes outside of the workspace" if outside else None
     if given.has("-x", "--extract", "--get") and not given.has("-O", "--to-stdout"):
-        if place.nowhere:
+        if place.elsewhere:
             return "-x on another host, where it writes into the folder that it runs in"
         if given.has("-P", "--absolute-names"):
             return "-P, by which an archive writes outside of the workspace"
@@ -94,7 +94,8 @@ def _psql(given: Given, place: Place) -> str | None:
     )
 
 
-def _prefix(given: Given, position: int, place: Place, *, every: bool = False) -> str | None:
+def _written_outside(given: Given, position: int, place: Place, *, every: bool = False) -> str | None:
+    """Return the operand at a position, or with `every` any operand, if it is a file outside of the workspace."""
     names = given.operands if every else given.operands[position : position + 1]
     return next((f"{name}, which writes outside of the workspace" for name in names if place.outside(name)), None)
 
@@ -117,7 +118,7 @@ def _openssl(given: Given, place: Place) -> str | None:
 def _zstd(given: Given, place: Place) -> str | None:
     """Return a file beside which zstd would write, or which it would remove."""
     reads = given.has("-c", "--stdout", "-t", "--test", "-l", "--list", "-o") and not given.has("--rm")
-    return None if reads else _prefix(Given(operands=given.operands), 0, place, every=True)
+    return None if reads else _written_outside(Given(operands=given.operands), 0, place, every=True)
 
 
 def _jq(given: Given, place: Place) -> str | None:
@@ -168,8 +169,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "uniq": _at_most(1, _WRITES_IT),
     "xxd": _at_most(1, _WRITES_IT),
     "hostname": _at_most(0, "which would set the host's name"),
-    "split": lambda given, place: _prefix(given, 1, place),
-    "zip": lambda given, place: _prefix(given, 0, place),
+    "split": lambda given, place: _written_outside(given, 1, place),
+    "zip": lambda given, place: _written_outside(given, 0, place),
     "unzip": _unzip,
     "man": lambda given, place: next(
         (
@@ -192,7 +193,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "jq": _jq,
     "sqlite3": _sqlite,
     "openssl": _openssl,
-    "cpio": lambda given, place: _prefix(given, 0, place) if given.has("-p", "--pass-through") else None,
+    "cpio": lambda given, place: _written_outside(given, 0, place) if given.has("-p", "--pass-through") else None,
     "wget": lambda given, place: curl_addresses.names_of_addresses(given.operands, place),
     "mysql": _without(
         r"\\[!.TPeRdGu]|(^|;)\s*(system|source|tee|pager|edit|nopager|prompt|delimiter)\b|\binto\s+(outfile|dumpfile)\b"
@@ -232,7 +233,7 @@ _WRITE_WHERE_THEY_RUN: Final = frozenset({"cpio", "csplit", "rsync", "scp", "sft
 def hazard(program: str, arguments: Arguments, place: Place | None = None) -> str | None:
     """Return, in a few words, why `program` must not run with these arguments; None if it may."""
     place = place or Place()
-    if place.nowhere and program in _WRITE_WHERE_THEY_RUN:
+    if place.elsewhere and program in _WRITE_WHERE_THEY_RUN:
         return f"{program} is not run on another host: it writes into the folder that it runs in"
     check = CHECKS.get(program) or (compilers.check if compilers.NAME.fullmatch(program) else None)
     if check:

@@ -109,8 +109,8 @@ class ShellStart:
         except (OSError, ValueError, ConfigurationError) as error:
             return refusal(f"The command could not be started: {error}")
         await _until_end(started, AT_ONCE)
-        told = await asyncio.to_thread(_told, started, place, None)
-        return replace(told, left=(started.key, place.queue(await asyncio.to_thread(folders.place_id, place.root))))
+        report = await asyncio.to_thread(_report, started, place, None)
+        return replace(report, left=(started.key, place.queue(await asyncio.to_thread(folders.place_id, place.root))))
 
 
 class ShellWait:
@@ -168,7 +168,7 @@ class ShellWait:
             if found.state() == folders.RUNNING:
                 return ToolResult("", wait=(found.key, left))
         since = arguments.get("since")
-        return await asyncio.to_thread(_told, found, place, None if since is None else int(since))
+        return await asyncio.to_thread(_report, found, place, None if since is None else int(since))
 
 
 class ShellStop:
@@ -198,7 +198,7 @@ class ShellStop:
             return found
         await asyncio.to_thread(stopping.stop, found, "shell_stop was called")
         await _until_end(found, stopping.WITHIN)
-        return await asyncio.to_thread(_told, found, place, None)
+        return await asyncio.to_thread(_report, found, place, None)
 
 
 async def _until_end(command: CommandFolder, seconds: float, stopping: Callable[[], bool] = bool) -> None:
@@ -256,7 +256,7 @@ def _only(place: LongCommandsPlace, context: ToolContext, left: float) -> Comman
     return ToolResult("\n".join(lines) or f"{none} has ended, is unknown here.", taints=False)
 
 
-def _told(command: CommandFolder, place: LongCommandsPlace, since: int | None) -> ToolResult:
+def _report(command: CommandFolder, place: LongCommandsPlace, since: int | None) -> ToolResult:
     """Return a part of the output, then the state of the command on lines of its own in brackets."""
     state = command.state()  # before the output is read, so that nothing is missed of a command that has ended
     facts, outcome = command.read("facts"), command.read("outcome")
@@ -271,7 +271,7 @@ def _told(command: CommandFolder, place: LongCommandsPlace, since: int | None) -
         if place.woken in _WOKEN:
             notes.append(_WOKEN[place.woken])
     elif state == folders.ENDED:
-        error = _how(outcome, float(facts.get("timeout") or 0))
+        error = _failure(outcome, float(facts.get("timeout") or 0))
         notes.append(f"{error or 'exit code 0'}, after {float(outcome.get('seconds') or 0):.0f} s")
         for name, code in zip(facts.get("programs") or (), (outcome.get("codes") or ())[:-1], strict=False):
             if code and code != -signal.SIGPIPE and not outcome.get("timed_out"):  # the next program read enough
@@ -304,7 +304,7 @@ def _told(command: CommandFolder, place: LongCommandsPlace, since: int | None) -
     )
 
 
-def _how(outcome: Mapping[str, Any], timeout: float) -> str | None:
+def _failure(outcome: Mapping[str, Any], timeout: float) -> str | None:
     """Return how a command failed; None for one that did not."""
     if outcome.get("fault"):
         return f"it could not be started: {outcome['fault']}"

@@ -57,7 +57,10 @@ def lists(name: str, arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def listed(name: str, arguments: Sequence[str], cwd: Path) -> Iterator[str]:
-    """Yield the names in the files that the arguments give as lists of names. Raises Refused where one is not clear."""
+    """Yield the names in the files that the arguments give as lists of names.
+
+    Raises CommandRefused for a list that cannot be read here.
+    """
     for file, mark in lists(name, arguments):
         if file in ("-", "/dev/stdin") or file.startswith(("/dev/fd/", "/proc/")):
             raise CommandRefused(f"{name} must not take names of files from its input. Name the files themselves")

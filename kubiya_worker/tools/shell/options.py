@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 Arguments = Sequence[str]
-NOWHERE: Final = frozenset({"-", "/dev/null", "/dev/stdout", "/dev/stderr"})
+NO_FILE: Final = frozenset({"-", "/dev/null", "/dev/stdout", "/dev/stderr"})  # names that change no file
 
 
 class UnclearScript(Exception):
@@ -22,17 +22,20 @@ class UnclearScript(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """This says where a program runs, and in which folders it may write: with `nowhere`, in none."""
+    """This says where a program runs, and in which folders it may write.
+
+    With `elsewhere` it runs on another host, where it may write in none.
+    """
 
     cwd: Path = Path("/")
     roots: tuple[Path, ...] = ()
-    nowhere: bool = False
+    elsewhere: bool = False
 
     def outside(self, name: str, *, links: bool = False) -> bool:
         """Return whether a file lies outside the folders, after `~` and links. With `links` a last link stays one."""
-        if name in NOWHERE:
+        if name in NO_FILE:
             return False
-        if self.nowhere:
+        if self.elsewhere:
             return True
         path = str(self.cwd / os.path.expanduser(name))  # noqa: PTH111 - `~nobody` must not raise
         folder, last = os.path.split(path)
@@ -102,9 +105,8 @@ class Options:
             options += found
         writes = self.writes.split()
         for name, value in options:
-            if (
-                value.partition("=")[0] in writes
-            ):  # some version may take no value behind `name`, and read an option here
+            # Some version may take no value behind `name`, and read an option here.
+            if value.partition("=")[0] in writes:
                 return Given(refused=f"{value[:80]} behind {name}, where it is not clear whether it is a value")
             if name in writes and place.outside(value):
                 return Given(refused=f"{name} {value[:80]}, which writes outside of the workspace")

@@ -16,10 +16,10 @@ from kubiya_worker.tools.shell.command_line import CommandLine
 
 @dataclass(frozen=True)
 class PreparedPipe:
-    """This is what a call runs. `refused` explains what the kernel may refuse to a confined program, which it tells
-    nobody else.
+    """This is what a call runs.
 
-    `remote`: its output may come from other hosts.
+    `refused` is the hint for the model when a confined program fails, since the kernel tells only the program what it
+    refused. `remote` says that the output may come from other hosts.
     """
 
     lines: Sequence[CommandLine]

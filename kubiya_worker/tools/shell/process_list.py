@@ -12,8 +12,9 @@ _PS_LONG_VALUES: Final = frozenset({"--sort", "--pid", "--ppid", "--user", "--qu
 
 
 def check(arguments: Arguments) -> str | None:
-    """Refuse `ps e` (a letter without a dash) and macOS' `ps -E`, which show environments; `ps -e` shows all
-    processes.
+    """Return the argument by which ps would show environments; None when there is none.
+
+    `ps e` (a letter without a dash) and macOS' `ps -E` show them; `ps -e` only shows all processes.
     """
     value = ""  # the option that this argument belongs to
     for argument in arguments:

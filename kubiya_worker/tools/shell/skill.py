@@ -178,8 +178,9 @@ class Shell:
         return found
 
     def environment(self, context: ToolContext, *, temporary: bool = False) -> dict[str, str]:
-        """Return an environment made from nothing: what programs need of the host, then the tools' variables,
-        never the worker's.
+        """Return an environment that begins empty, and never has the worker's variables.
+
+        It gets what programs need of the host, then the tools' variables.
         """
         home = {
             name: os.environ[name] for name in ("HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR") if name in os.environ
@@ -282,8 +283,9 @@ def commands(skill: Skill, key: str, default: tuple[str, ...]) -> frozenset[str]
 
 
 def fetches(argv: Sequence[str]) -> bool:
-    """Return whether the command runs a program that fetches from other hosts, directly or through another: `env
-    curl …`.
+    """Return whether the command runs a program that fetches from other hosts.
+
+    It may run it directly, or through another program: `env curl …`.
     """
     program = Path(argv[0]).name
     if _RUNNING_OTHERS.fullmatch(program):

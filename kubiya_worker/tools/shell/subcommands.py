@@ -106,7 +106,7 @@ _KUBECTL: Final = Subcommands(
         long="all-namespaces watch watch-only selector= field-selector= output= show-labels show-kind sort-by= "
         "label-columns= no-headers namespace= context= cluster= container= all-containers previous follow tail= since= "
         "since-time= timestamps prefix max-log-requests= limit-bytes= ignore-not-found chunk-size= show-managed-fields "
-        "template-never containers cores sum all force grace-period= now wait= timeout= for= dry-run= replicas= "
+        "containers cores sum all force grace-period= now wait= timeout= for= dry-run= replicas= "
         "current-replicas= to-revision= revision= overwrite list cascade= ignore-daemonsets delete-emptydir-data "
         "disable-eviction pod-selector= api-group= namespaced= verbs= cached recursive api-version= short client "
         "request-timeout= subresource= allow-missing-template-keys min= max= cpu-percent= type= port= target-port= "
@@ -134,7 +134,7 @@ _KUBECTL: Final = Subcommands(
                 long="filename= recursive selector= namespace= context= dry-run= dry-run output= server-side "
                 "force-conflicts all force grace-period= now wait= timeout= cascade= ignore-not-found from-literal= "
                 "field-manager= validate= replicas= image= all-namespaces field-selector= clusterrole= serviceaccount= "
-                "role= user= verb= resource= schedule= port= docker-never",
+                "role= user= verb= resource= schedule= port=",
             ),
         ),
         "patch": Options(

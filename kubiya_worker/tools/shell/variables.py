@@ -13,8 +13,8 @@ from typing import Final
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # for a worker without a PATH
 
-# POSIXLY_CORRECT is not among them: by it, words that are options here become files.
-# They change how output looks, or what a request is called; none makes a program run or read another file.
+# These change how output looks, or what a request is called; none makes a program run or read another file.
+# POSIXLY_CORRECT is not among them: with it, words that are options here become files.
 HARMLESS: Final = re.compile(
     r"TZ|LANG|LANGUAGE|LC_[A-Z]+|COLUMNS|LINES|TERM|NO_COLOR|CLICOLOR(_FORCE)?|FORCE_COLOR|LS_COLORS|GREP_COLORS?"
     r"|TIME_STYLE|QUOTING_STYLE|BLOCK_?SIZE|(DF|DU|LS)_BLOCK_SIZE|DEBIAN_FRONTEND|SYSTEMD_COLORS"
