@@ -122,8 +122,9 @@ class _Pinned:
 
 
 async def _read(answer: Any, encoding: str, limit: int) -> tuple[bytes, bool]:
-    """Return at most `limit` bytes of the decoded body, and whether there was more; a compression bomb is never
-    unpacked whole.
+    """Return at most `limit` bytes of the decoded body, and whether there was more.
+
+    A compression bomb is never unpacked whole.
     """
     encoding = encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):

@@ -193,8 +193,9 @@ def _subagents(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _subagent(given: ex.ExecutionInput, key: str, raw: dict[str, Any], leader: Definition) -> dict[str, Any]:
-    """Return the definition of a subagent: it has its own prompt and model, and those tools of the execution that
-    `tools` names, or all.
+    """Return the definition of a subagent.
+
+    It has its own prompt and model, and the execution's tools that `tools` names; all of them when it names none.
     """
     assert given.definition is not None
     name = str(raw.get("name") or key)

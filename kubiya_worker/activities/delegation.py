@@ -107,9 +107,8 @@ class Delegation:
         """Start a separate execution on this queue. A control plane that knows idempotency keys starts it only once."""
         found, depth = await self._find(arguments)
         if self.tool.terms.wait:
-            raise _NotAllowed(
-                "The one that this call asks can be asked now; call again"
-            )  # it could not be found a moment ago
+            # It could not be found a moment ago, so this call was not made one that waits.
+            raise _NotAllowed("The one that this call asks can be asked now; call again")
         task = team.task_text(arguments)
         if self.tool.terms.inherit_context:
             task = team.within(task, await workflow_context.last_request(self.runtime, self.call.execution_id))

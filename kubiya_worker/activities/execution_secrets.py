@@ -25,8 +25,9 @@ FRESH: Final = 20.0  # seconds
 
 
 async def secrets_for(runtime: Runtime, execution_id: str, context: calls.Context, *settings: Any) -> dict[str, str]:
-    """Return the secrets that the texts in `settings` reference. Those that cannot be had are left out, with a line
-    in the log.
+    """Return the secrets that the texts in `settings` reference.
+
+    A secret that cannot be had is left out, with a line in the log.
     """
     wanted = set[str]().union(*map(templates.secrets_in, settings))
     if not wanted or names.FEATURE_SECRETS not in runtime.control_plane.features:

@@ -46,8 +46,9 @@ class InFlight:
             self._stored.popitem(last=False)
 
     async def stored(self, ids: Sequence[str]) -> bool:
-        """Wait for those of the events that this process is sending. Return True when it knows of all that they
-        arrived.
+        """Wait for those of the events that this process is sending.
+
+        Return True when it knows that all of them have arrived.
         """
         under_way = [self._tasks[event_id] for event_id in ids if event_id in self._tasks]
         if under_way:

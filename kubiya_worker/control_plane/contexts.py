@@ -29,8 +29,9 @@ class Contexts:
         return {**self.execution_parts(execution_id), **self.entity_context(kind, entity_id, execution_id)}
 
     async def directly(self, connections: DirectConnections, execution_id: str) -> dict[str, Any] | None:
-        """Do what `execution_context` does, from the event loop; return None where the caller has to use that
-        instead.
+        """Do what `execution_context` does, from the event loop.
+
+        Return None where the caller has to use `execution_context` instead.
         """
         if names.FEATURE_CONTEXT not in self._features():
             return None

@@ -103,9 +103,8 @@ class Delivery:
             except errors.Unauthorized:
                 raise
             except errors.Refused as error:
-                if error.status is None and not await self._is_reachable(
-                    write
-                ):  # a page of a proxy or portal, not an answer
+                # Without a status it may be the page of a proxy or a portal, and no answer.
+                if error.status is None and not await self._is_reachable(write):
                     raise errors.Unreachable(error.message, remedy=error.remedy) from error
                 return error
             except errors.ControlPlaneError as error:

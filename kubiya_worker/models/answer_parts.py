@@ -41,8 +41,9 @@ def entries(parts: Sequence[pai.ModelResponsePart]) -> list[Entry]:
 
 
 def restored(message: Message) -> list[pai.ModelResponsePart]:
-    """Return the parts of an assistant message; if the stored order does not fit (after redaction), use the
-    usual order.
+    """Return the parts of an assistant message.
+
+    If the stored order does not fit (after redaction), use the usual order.
     """
     # Skip entries of OpenAI-compatible endpoints (wire/outgoing.py): they are for that endpoint only.
     stored: list[Entry] = [entry for entry in message.get("thinking") or () if "origin" not in entry]

@@ -77,8 +77,9 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of the answer as it arrives; `kind` is TEXT, THINKING, THOUGHT or RESET, and `index` counts the
-    thoughts.
+    """A piece of the answer as it arrives.
+
+    `kind` is TEXT, THINKING, THOUGHT or RESET, and `index` counts the thoughts.
     """
 
     kind: str
@@ -157,8 +158,9 @@ class Model(Protocol):
     def label(self) -> str: ...
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | ModelReply, None]:
-        """Yield Deltas, then one ModelReply; raise ModelError. To stop early, close the iterator
-        (`contextlib.aclosing`).
+        """Yield Deltas, then one ModelReply.
+
+        Raises ModelError. To stop early, close the iterator (`contextlib.aclosing`).
         """
         ...
 

@@ -27,8 +27,9 @@ PARTS_ONLY_AT: Final = ("openrouter.ai",)
 
 
 def setting(model_config: Mapping[str, Any]) -> str | None:
-    """Return the agent's `caching`: `off`, `5m`, `1h`, or None if it is not set; raise ConfigurationError for
-    other values.
+    """Return the agent's `caching`: `off`, `5m`, `1h`, or None if it is not set.
+
+    Raise ConfigurationError for other values.
     """
     value = model_config.get("caching")
     if value is None:
@@ -67,8 +68,9 @@ def parts_only(host: str) -> bool:
 
 
 def pays(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> bool:
-    """Return whether another request with this beginning is likely, as writing to the cache costs more than not
-    writing.
+    """Return whether another request with this beginning is likely.
+
+    Without one, writing to the cache would only cost more.
     """
     return bool(tools) or any(message.get("role") == "assistant" for message in messages)
 
@@ -111,8 +113,9 @@ def mark_tools(tools: Sequence[MutableMapping[str, Any]], time: str) -> None:
 
 
 def _end_before(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Return the index where the previous request ended, before the latest assistant message; -1 when there was
-    none.
+    """Return the index where the previous request ended, before the latest assistant message.
+
+    Return -1 when there was none.
     """
     return next((at for at in range(len(messages) - 1, -1, -1) if messages[at].get("role") == "assistant"), 0) - 1
 

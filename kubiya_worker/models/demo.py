@@ -27,8 +27,9 @@ _WORD: Final = re.compile(r"\s*\S+\s*")
 
 
 class DemoModel:
-    """The demo model: no network, no cost, and no delay unless model_config sets `demo_delay_ms` (milliseconds
-    per word).
+    """The demo model: no network, no cost, and no delay.
+
+    `demo_delay_ms` in model_config sets a delay, in milliseconds per word.
     """
 
     label = LABEL

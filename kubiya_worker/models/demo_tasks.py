@@ -72,8 +72,9 @@ def choose(scene: Scene) -> Move:
 def _one_call(
     scene: Scene, intro: str, tool: str, arguments: dict[str, object], describe: Callable[[Act], str]
 ) -> Move:
-    """Say `intro`, call the tool once, then let `describe` describe the result; a call that may have run is not
-    repeated.
+    """Say `intro`, call the tool once, then let `describe` describe the result.
+
+    A call that may have run is not repeated.
     """
     if not scene.has(tool):
         return Move(f"For this I need the tool `{tool}`, which this agent does not have.")

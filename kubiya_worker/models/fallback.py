@@ -28,8 +28,9 @@ _AFTER: Final = frozenset({base.RATE_LIMITED, base.UNAVAILABLE, base.SILENT, bas
 
 
 def gives_way(error: ModelError, failed: int, *, again: bool) -> bool:
-    """Return whether the next model is asked; `failed` counts errors in a row, `again` says that this model has
-    tries left.
+    """Return whether the next model is asked.
+
+    `failed` counts errors in a row, `again` says that this model has tries left.
     """
     if error.kind in _AT_ONCE:
         return True

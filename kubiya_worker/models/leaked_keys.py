@@ -33,9 +33,8 @@ _PART_OF: Final = re.compile(  # "your key ending in cdef"
 
 def masked(text: str, secrets: Iterable[str]) -> str:
     """Return `text` with each part of one of `secrets`, and each word that looks like a key, masked."""
-    long_secrets = [
-        secret for secret in secrets if len(secret) >= END
-    ]  # skip shorter secrets: half of all words contain them
+    # Shorter secrets are skipped: half of all words contain them.
+    long_secrets = [secret for secret in secrets if len(secret) >= END]
     for secret in sorted(long_secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
     if "key" in text.lower() or "token" in text.lower():

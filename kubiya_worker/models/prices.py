@@ -39,8 +39,9 @@ class Price:
     context: int | None = None
 
     def nanos(self, usage: Usage, retention: str = "") -> int:
-        """Return the cost in 1e-9 USD; `usage.input_tokens` includes cached tokens, and `retention` is how long a
-        write stays.
+        """Return the cost in 1e-9 USD.
+
+        `usage.input_tokens` includes cached tokens, and `retention` is how long a write stays.
         """
         read, created = usage.cache_read_tokens, usage.cache_creation_tokens
         plain = max(0, usage.input_tokens - read - created)

@@ -17,8 +17,9 @@ from kubiya_worker.tracing import current
 
 
 def settings_of(name: str, request: ModelRequest, connection: Connection) -> ModelSettings:
-    """Return the settings of a request to the model `name`; raise ConfigurationError when the endpoint cannot
-    take one.
+    """Return the settings of a request to the model `name`.
+
+    Raise ConfigurationError when the endpoint cannot take one.
     """
     chosen = cast(dict[str, Any], conversion.to_settings(request.settings, request.metadata, connection))
     chosen |= cache_settings(name, request, connection)

@@ -144,9 +144,8 @@ async def _tools(trial: ModelTrial, call_model: Callable[..., Any], messages: li
     except ModelError as error:
         if error.kind in (AUTH, RATE_LIMITED, SILENT) or (error.status is None and error.kind == UNAVAILABLE):
             raise
-        without_tools: _TimedReply = await call_model(
-            messages, tools=[]
-        )  # this call raises when the tools are not the reason
+        # This call raises when the tools are not the reason.
+        without_tools: _TimedReply = await call_model(messages, tools=[])
         trial.abilities["tools"] = Ability(NO, f"a request with tools is refused: {error.message}")
         return without_tools
     calls = answer.reply.tool_calls

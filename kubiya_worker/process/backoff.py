@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Backoff:
-    """Compute delays in seconds: the n-th lies between half of `first * 2**n` and the whole, and is at most
-    `longest`.
+    """Compute delays in seconds.
+
+    The n-th one lies between half of `first * 2**n` and the whole of it, and is at most `longest`.
     """
 
     first: float

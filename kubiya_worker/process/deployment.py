@@ -198,8 +198,9 @@ async def ramp(client: Client, name: str, build: str, percent: float, *, within:
 
 
 async def release(client: Client, workflow_id: str) -> bool:
-    """Move an execution to the current version from its next task on, whatever its behavior; return False if it
-    has ended.
+    """Move an execution to the current version from its next task on, whatever its behavior.
+
+    Return False if the execution has ended.
     """
     request = UpdateWorkflowExecutionOptionsRequest(
         namespace=client.namespace,

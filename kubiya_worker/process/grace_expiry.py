@@ -81,8 +81,9 @@ class _Inbound(ActivityInboundInterceptor):
 
 
 def unfinished(pair: WorkerPair) -> int | None:
-    """Return the number of steps that run or are not yet reported to Temporal, or None when the library does not
-    say.
+    """Return the number of steps that run or are not yet reported to Temporal.
+
+    Return None when the library does not say.
     """
     try:
         inner = [each._activity_worker for each in pair.workers]

@@ -58,8 +58,10 @@ def payload(counters: ActivityCounters, *, hostname: str, health: dict[str, Any]
 
 
 class Heartbeat:
-    """Send heartbeats; `health` returns the worker's state, and `logs` the lines since the last full beat,
-    without secrets. `heard` is called with each answer, in the thread of the heartbeats.
+    """Send heartbeats.
+
+    `health` returns the worker's state, and `logs` the lines since the last full beat, without secrets. `heard` is
+    called with each answer, in the thread of the heartbeats.
     """
 
     def __init__(

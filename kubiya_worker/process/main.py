@@ -135,8 +135,9 @@ def _work(
 
 
 def _until_over(main: Coroutine[Any, Any, int]) -> int:
-    """Run `main` and return its result; unlike asyncio.run, wait for no thread, since a hanging call must not
-    hold the exit.
+    """Run `main` and return its result.
+
+    Unlike asyncio.run, wait for no thread, since a hanging call must not hold the exit.
     """
     import asyncio
 

@@ -131,8 +131,9 @@ class Metrics:
             self._histograms[key].observe(value)
 
     def text(self, gauges: Mapping[str, float], totals: Mapping[str, float], info: tuple[str, ...]) -> str:
-        """Return the page in text format 0.0.4; `gauges` and `totals` (counters that others keep) map names to
-        values.
+        """Return the page in text format 0.0.4.
+
+        `gauges` and `totals` (counters that others keep) map names to values.
         """
         lines: list[str] = []
         with self._lock:

@@ -137,8 +137,9 @@ class Monitor:
     def __init__(
         self, settings: Settings, counters: ActivityCounters, condition: Callable[[], Mapping[str, Any]]
     ) -> None:
-        """Take `condition`, the state before the registration; raise ConfigurationError when the port cannot be
-        opened.
+        """Take `condition`, the state before the registration, and open the port.
+
+        Raise ConfigurationError when the port cannot be opened.
         """
         self._measured = measured = metrics.Metrics()
         self._condition, self._info = condition, (settings.queue_id, "")

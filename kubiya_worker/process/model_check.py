@@ -35,8 +35,9 @@ async def check(
 
 
 def _look_up(model: str, endpoint: Endpoint, findings: HostFindings) -> None:
-    """Warn when the endpoint does not list the model that serves every agent; an endpoint without a list is
-    accepted.
+    """Warn when the endpoint does not list the model that serves every agent.
+
+    An endpoint without a list is accepted.
     """
     if not endpoint.base_url or split(model)[0] != GATEWAY or model == DEMO_MODEL:
         return
@@ -59,8 +60,9 @@ def _compare(model: str, known: Iterable[str], findings: HostFindings) -> None:
 
 
 def listed(name: str, known: Iterable[str]) -> bool:
-    """Return whether a list contains the name; lists may hold patterns (`openai/*`), and an empty list accepts
-    all. Pure.
+    """Return whether a list contains the name.
+
+    Lists may hold patterns (`openai/*`), and an empty list accepts all. Pure.
     """
     patterns = list(known)
     return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

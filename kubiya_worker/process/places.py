@@ -10,8 +10,9 @@ from kubiya_worker.settings import Settings
 
 
 def spool_of(settings: Settings, registration: Registration) -> Spool:
-    """Return the store for events while the control plane cannot be reached; each queue has its own, as it has
-    its own keys.
+    """Return the store for events while the control plane cannot be reached.
+
+    Each queue has its own, as it has its own keys.
     """
     lane = lane_of(settings.control_plane_url, registration.queue_id or registration.task_queue_name)
     return Spool(settings.spool_root / lane, settings.spool_max_bytes)

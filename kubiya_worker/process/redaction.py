@@ -32,8 +32,10 @@ class ProcessRedactor:
 
 
 def secrets_in(environ: Mapping[str, str]) -> set[str]:
-    """Return the values of environment variables whose names mark them as secret (keys of providers, clouds and
-    people), and the credentials in other values.
+    """Return the secrets in environment variables.
+
+    These are the values of variables whose names mark them as secret (keys of providers, clouds and people), and the
+    credentials in other values.
     """
     inner = {part for name, value in environ.items() if not _is_place(name, value) for part in certain(name, value)}
     return inner | {

@@ -84,8 +84,9 @@ class Stop:
             self._ask(signal.SIGQUIT.name)
 
     def finish(self, reason: str, *, hurried: bool = False) -> None:
-        """End the worker by its own decision: a drain, or a stop with `hurried`. Do nothing when it was already
-        asked to end.
+        """End the worker by its own decision: a drain, or a stop with `hurried`.
+
+        Do nothing when it was already asked to end.
         """
         if self.asked.is_set():
             return

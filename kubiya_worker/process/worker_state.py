@@ -136,8 +136,9 @@ class WorkerState:
         self._notifier.send("READY=1", f"STATUS=drained {why}; it takes no work until that is lifted")
 
     def record_drain(self, finished: int, executions: int | None) -> None:
-        """Record the result of a drain: steps that finished since it began, and the queue's executions that are
-        still open.
+        """Record the result of a drain.
+
+        That is the number of steps that finished since it began, and of the queue's executions that are still open.
         """
         self._drain_result = {"drained_tasks": finished}
         if executions is not None:

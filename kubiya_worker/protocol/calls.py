@@ -24,8 +24,9 @@ PAGE_BYTES = 500_000  # one page of `get_transcript`; Temporal's limit for a mes
 
 @dataclass
 class Context:
-    """The settings of an execution, fixed at its start, without secrets: the environment is fetched where it is
-    used.
+    """The settings of an execution, fixed at its start.
+
+    They hold no secrets: the environment is fetched where it is used.
     """
 
     agent_id: str
@@ -45,9 +46,8 @@ class Context:
     approval_poll_seconds: float = 0.0
     kind: str = "agent"  # or "team"; with `agent_id` it says whose environment the tools get
     mode: str = ""  # a team's way of working together
-    members: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # {tool, kind, id, name, description, queue, definition}
+    # Each is {tool, kind, id, name, description, queue, definition}.
+    members: list[dict[str, Any]] = field(default_factory=list)
     member_timeout: float = 0.0  # seconds
     member: Member | None = None  # not None in a member's run
     # Those of the input; the environment's are fetched when used.
@@ -287,8 +287,9 @@ class ServerInput:
 
 @dataclass
 class ServerResult:
-    """The server's offer, or the reason why it is `missing`; `refused` says that the execution must not continue
-    without it.
+    """The server's offer, or the reason why it is `missing`.
+
+    `refused` says that the execution must not continue without it.
     """
 
     tools: list[dict[str, Any]] = field(default_factory=list)
@@ -438,8 +439,9 @@ class MemberEnd:
 
 @dataclass
 class Outage:
-    """A write about an execution that failed `failures` times in a row; `stream` names the events that come
-    before it.
+    """A write about an execution that failed `failures` times in a row.
+
+    `stream` names the events that come before it.
     """
 
     execution_id: str
@@ -464,8 +466,9 @@ class JobExecution:
 
 @dataclass
 class JobExecutionResult:
-    """The result for a job's run; `gone` is the control plane's reason for refusing a row (a deleted job or
-    agent), or empty.
+    """The result for a job's run.
+
+    `gone` is the control plane's reason for refusing a row (a deleted job or agent), or empty.
     """
 
     gone: str = ""

@@ -141,8 +141,9 @@ def covered(messages: Sequence[m.Message], keeps_from: str) -> list[m.Message]:
 
 
 def as_text(messages: Sequence[m.Message], limit: int) -> str:
-    """Return the conversation as a text of about `limit` characters to summarise; long messages are cut in their
-    middle.
+    """Return the conversation as a text of about `limit` characters to summarise.
+
+    Long messages are cut in their middle.
     """
     parts = []
     for message in messages:

@@ -10,8 +10,9 @@ from kubiya_worker.protocol.search import SHOWS_STATUS
 
 
 def loop_input(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the loop's input with the entity as `definition`: the control plane is asked only for its skills,
-    by id.
+    """Return the loop's input with the entity as `definition`.
+
+    The control plane is asked only for the entity's skills, by id.
     """
     config = dict(raw.get("agent_config") or {})
     entity_id = str(raw.get("entity_id") or "")

@@ -173,8 +173,9 @@ def _on_limit(given: Any) -> Literal["end", "ask"]:
 
 @dataclass(frozen=True)
 class Member:
-    """The team that a member's run belongs to, and where the run shows: the control plane gets all of it under
-    `stream`.
+    """The team that a member's run belongs to, and where the run shows.
+
+    The control plane gets all that the run tells under the id `stream`.
     """
 
     stream: str  # the execution of the whole team: its row, its events, its approvals
@@ -240,8 +241,9 @@ class ExecutionInput:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> "ExecutionInput":
-        """Return the input without unknown fields, null objects as empty ones; raise ValueError with the missing
-        field.
+        """Return the input without unknown fields, null objects as empty ones.
+
+        Raise ValueError with the missing field.
         """
         kind = "team" if raw.get("team_id") and not raw.get("agent_id") else "agent"
         config = raw.get("agent_config") if kind == "agent" else raw.get("team_config") or raw.get("config")

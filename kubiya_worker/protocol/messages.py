@@ -52,8 +52,9 @@ def digest_of(messages: Iterable[Message], start: str = EMPTY_DIGEST) -> str:
 
 
 def arguments_hash(tool_name: str, arguments: Any) -> str:
-    """Return the hash of a tool's name and parsed arguments, to which an approval belongs; key order and spacing
-    are ignored.
+    """Return the hash of a tool's name and parsed arguments, to which an approval belongs.
+
+    Key order and spacing are ignored.
     """
     return hashlib.sha256(f"{tool_name}\n{canonical(arguments)}".encode()).hexdigest()
 

@@ -89,8 +89,9 @@ class TeamConfig:
 
 
 def tool_names(names: Iterable[str]) -> list[str]:
-    """Return one unique tool name per member, in order: `ask_` and the member's name in the letters that
-    providers take.
+    """Return one unique tool name per member, in order.
+
+    It is `ask_` and the member's name in the letters that providers take.
     """
     used_names: list[str] = []
     for name in names:

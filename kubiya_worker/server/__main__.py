@@ -151,8 +151,9 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            """Use our signal handlers from the first moment; uvicorn's would end the process by the signal
-            instead of with 0.
+            """Use our signal handlers from the first moment.
+
+            Those of uvicorn would end the process by the signal instead of with 0.
             """
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -37,9 +37,11 @@ class Sender:
         go_on: Callable[[str, dict[str, Any]], dict[str, Any]],
         labels: Callable[[str], dict[str, str]],
     ) -> None:
-        """Take `find`, which returns the workflow of an execution id, and `refused`, called with the reason of a
-        final refusal. `go_on` completes the input of a workflow that goes on, once the run before it has closed.
-        `labels` returns the search attributes of an execution.
+        """Take what the outbox asks of others.
+
+        `find` returns the workflow of an execution id. `refused` is called with the reason of a final refusal. `go_on`
+        completes the input of a workflow that goes on, once the run before it has closed. `labels` returns the search
+        attributes of an execution.
         """
         self._outbox, self._temporal, self._find, self._refused = outbox, temporal, find, refused
         self._go_on, self._labels = go_on, labels

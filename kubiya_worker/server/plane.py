@@ -183,8 +183,9 @@ class Plane:
     # -- the log of an execution
 
     def publish(self, execution_id: str, events: Sequence[Event]) -> int:
-        """Append events to the log and wake the watchers, which read after the transaction; return how many
-        events are new.
+        """Append events to the log and wake the watchers, which read after the transaction.
+
+        Return how many events are new.
         """
         with self.database.transaction():
             new = self.events.append(execution_id, events)

@@ -25,8 +25,9 @@ class Scheduler:
     def __init__(
         self, schedules: Schedules, temporal: TemporalSchedules, *, refused: Callable[[str, str], None]
     ) -> None:
-        """Take `refused`, which is called with a job's id and the reason when Temporal refuses its schedule for
-        good.
+        """Take `refused`, which is called with a job's id and the reason.
+
+        Temporal has then refused that job's schedule for good.
         """
         self._schedules, self._temporal, self._refused = schedules, temporal, refused
         self._changed = asyncio.Event()
@@ -45,8 +46,9 @@ class Scheduler:
         return self._schedules.get(job_id)
 
     async def run(self) -> None:
-        """Send changed schedules until cancelled; at first send all, since a Temporal without a file loses them
-        at its restart.
+        """Send changed schedules until cancelled.
+
+        Begin with all of them, since a Temporal without a file loses them at its restart.
         """
         self._schedules.forget_told()
         while True:

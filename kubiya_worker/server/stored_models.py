@@ -26,8 +26,9 @@ def names_of_list(queue: Mapping[str, Any]) -> set[str]:
 
 
 def settings_with(queue: Mapping[str, Any], models: Iterable[Object]) -> Object:
-    """Return the settings that a queue's workers get: its own list, and after it the stored models that reach the
-    queue. The queue's own entry wins where both have a name.
+    """Return the settings that a queue's workers get: its own list, then the stored models that reach the queue.
+
+    The queue's own entry wins where both have a name.
     """
     settings: Object = queue.get("settings") or {}
     own = names_of_list(queue)

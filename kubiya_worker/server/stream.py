@@ -39,8 +39,9 @@ def counter_of(last_event_id: str) -> int:
 
 
 class EventStream(StreamingResponse):
-    """A streaming reply that ends when its client leaves. Starlette takes a group of tasks with scopes for that, which
-    costs more than a short stream itself.
+    """A streaming reply that ends when its client leaves.
+
+    Starlette takes a group of tasks with scopes for that, which costs more than a short stream itself.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

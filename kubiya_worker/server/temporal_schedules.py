@@ -94,8 +94,9 @@ class TemporalSchedules:
         return [time.ToDatetime(UTC) for time in found.start_time]
 
     async def next_runs(self) -> dict[str, str]:
-        """Return the next run of every schedule by schedule id, in one request; the answer may miss changes of
-        the last second.
+        """Return the next run of every schedule by schedule id, in one request.
+
+        The answer may miss changes of the last second.
         """
         from temporalio.service import RPCError
 

@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 from kubiya_worker.temporal_connection.security import Tls
 
 WITHIN: Final = 3.0  # seconds for each connection of the search
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex(
-    "000000040000000000"
-)  # and empty SETTINGS, RFC 9113
+# The beginning of an HTTP/2 connection, with an empty frame of SETTINGS (RFC 9113, 3.4).
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 SETTINGS: Final = 4  # the type of the frame that each HTTP/2 server sends first
 TLS_ALERT: Final = b"\x15\x03"  # a record of TLS: an alert
 NAME_CODES: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH

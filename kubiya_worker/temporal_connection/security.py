@@ -57,8 +57,9 @@ class Tls:
 
 
 def address_of(text: str) -> str:
-    """Return `host:port`, with Temporal's port when none is given; raise ConfigurationError when the text is no
-    address.
+    """Return `host:port`, with Temporal's port when none is given.
+
+    Raise ConfigurationError when the text is no address.
     """
     try:
         parts = urlsplit(f"//{text}")

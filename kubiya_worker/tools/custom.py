@@ -85,8 +85,9 @@ def tool(function: F | None = None, **options: Any) -> F | Callable[[F], F]:
 
 
 def spec_of(function: Callable[..., Any], name: str | None = None, risk: str = "medium", **options: Any) -> ToolSpec:
-    """Return the spec from a function's name, docstring and annotations; raise ValueError if a model could not
-    call it.
+    """Return the spec from a function's name, docstring and annotations.
+
+    Raise ValueError if a model could not call it.
     """
     if risk not in RISKS:
         raise ValueError(f"risk {risk!r} is none of {', '.join(RISKS)}")

@@ -208,8 +208,9 @@ def _blocks(kind: DiagramKind, body: list[tuple[int, str]]) -> str | None:
 
 
 def _balanced(body: list[tuple[int, str]]) -> str | None:
-    """Return the first line of a flowchart with unpaired brackets, ignoring quotes and texts on arrows; None
-    without one.
+    """Return the first line of a flowchart with unpaired brackets, ignoring quotes and texts on arrows.
+
+    Return None when all are paired.
     """
     for number, line in body:
         bare = re.sub(r'"[^"]*"', "", line)

@@ -40,8 +40,9 @@ class RecordedExpandingTool(RecordedTool):
 
 
 def replaced(tools: Toolset, recording: Recording, agent: str) -> Toolset:
-    """Return the tools with recorded results, and those that only the recording knows (of MCP servers, of skills that
-    this host does not have).
+    """Return the tools with recorded results, and those that only the recording knows.
+
+    The latter are tools of MCP servers, and of skills that this host does not have.
     """
     made: list[Tool] = []
     for spec in tools.specs:

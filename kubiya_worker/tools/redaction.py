@@ -40,8 +40,9 @@ class Redactor:
         return _replaced(text, spans) if spans else text
 
     def value(self, value: Any) -> Any:
-        """Return the value with its texts redacted in dicts (keys too), lists and tuples; other objects stay
-        unchanged.
+        """Return the value with its texts redacted in dicts (keys too), lists and tuples.
+
+        Other objects stay unchanged.
         """
         if isinstance(value, str):
             return self.text(value)
@@ -74,8 +75,9 @@ class Redactor:
         return merged
 
     def _open_end(self, text: str) -> int:
-        """Return where the first secret begins that may continue after `text`; the length of `text` if there is
-        none.
+        """Return where the first secret begins that may continue after `text`.
+
+        Return the length of `text` if there is none.
         """
         for at in range(max(0, len(text) - self._longest + 1), len(text)):
             if text[at : at + SHORTEST] in self._beginnings:
@@ -90,8 +92,9 @@ AT_WORK: Final[ContextVar[Redactor | None]] = ContextVar("redactor", default=Non
 
 
 class RedactedStream:
-    """Redact a stream: all output joined equals `Redactor.text` of the whole; the possible beginning of a secret
-    is held back.
+    """Redact a stream: all output joined equals `Redactor.text` of the whole.
+
+    The possible beginning of a secret is held back.
     """
 
     def __init__(self, redactor: Redactor) -> None:
@@ -155,8 +158,9 @@ def _forms(secret: str) -> set[str]:
 
 
 def _python(text: str) -> set[str]:
-    """Return the forms that repr gives a text inside others: an apostrophe is escaped only if there are double
-    quotes too.
+    """Return the forms that repr gives a text inside others.
+
+    An apostrophe is escaped only if there are double quotes too.
     """
     shown = repr(f"{text}\"'")[1:-4]
     return {shown, shown.replace("\\'", "'")}

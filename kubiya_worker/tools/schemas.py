@@ -61,8 +61,9 @@ _SAID: Final = {
 
 @dataclass(frozen=True)
 class Normalized:
-    """The result: `names` is for `own_names`, and `notes` name the parts of the tool's schema that could not be
-    sent.
+    """A schema in the form that is sent to models.
+
+    `names` is for `own_names`, and `notes` name the parts of the tool's schema that could not be sent.
     """
 
     schema: Schema

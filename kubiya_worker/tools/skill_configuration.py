@@ -27,8 +27,9 @@ class Skill:
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Skill | None:
-        """Return the skill, or None if it is switched off; a skill without a type is known by its name
-        (docs/protocol.md#d3).
+        """Return the skill, or None if it is switched off.
+
+        A skill without a type is known by its name (docs/protocol.md#d3).
         """
         name = str(raw.get("name") or raw.get("id") or "unnamed")
         enabled = raw.get("enabled", True)

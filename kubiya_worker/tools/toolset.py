@@ -32,11 +32,8 @@ MODULES: Final = (
     *(shell, ssh, files, python, http, docker, generation, data_visualization, agent_communication),
     *(agent_skills, ask_person, custom, sleep),
 )
-FILLED_AT_CALL: Final = (
-    "headers",
-    "hosts",
-    "private_key",
-)  # keys of skills that take `{{.secret.NAME}}`, filled in at each call
+# Keys of skills that take `{{.secret.NAME}}`: the secret is filled in at each call, or when the tool is made.
+FILLED_AT_CALL: Final = ("headers", "hosts", "private_key")
 FILLED_AT_START: Final = ("custom_config",)
 _BUILDERS: Final = {kind: module for module in MODULES for kind in module.TYPES}
 

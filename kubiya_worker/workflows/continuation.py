@@ -103,9 +103,8 @@ class Continuation:
         else:
             state = self.carried().pack()
             size = len(state)
-        if (
-            not size and not unchanged and info.is_continue_as_new_suggested()
-        ):  # the activity cannot do it: the last way
+        not_packed = not size and not unchanged
+        if not_packed and info.is_continue_as_new_suggested():  # it cannot wait until an activity can pack it
             state = self.carried().pack()
             size = len(state)
         if state and size < most:

@@ -262,9 +262,8 @@ class Chaos:
         watch.reap(known)
         left = watch.within(10, lambda: watch.strangers(known, 0, 0, idle=True), time.sleep)
         left += sorted(path.name for path in folder.iterdir() if path.name not in STAYS)
-        left += [
-            str(path.relative_to(folder)) for path in (folder / "spool").rglob("*") if path.is_file()
-        ]  # undelivered
+        undelivered = [path for path in (folder / "spool").rglob("*") if path.is_file()]
+        left += [str(path.relative_to(folder)) for path in undelivered]
         state = watch.read_json(folder / "state.json")
         self._note_files(
             "after the stop", "" if state.get("state") == "stopped" else f"state.json: {state.get('state')}"

@@ -100,9 +100,8 @@ def _pruned(call: Call, kept: set[tuple[str, str]], source: str) -> list[Object]
     """Delete what this source has made and does not name any more; what refers to others goes first."""
     gone = []
     for kind in reversed(edges.KINDS):
-        for record in reversed(
-            list(objects.objects_of(call, kind))
-        ):  # of one kind, what came later may name what came before
+        # Of one kind, what came later may name what came before.
+        for record in reversed(list(objects.objects_of(call, kind))):
             if record.get(definition_changes.APPLIED_FROM) == source and (kind, record["name"]) not in kept:
                 gone.append(definition_changes.remove(call, kind, record))
     return gone

@@ -46,8 +46,9 @@ class Notifier:
         *,
         answering: Callable[[Object, str], str | None],
     ) -> None:
-        """Take the stores. `answering` returns the token of a definition's message about a request, or an empty text;
-        None where it waits for no answer any more.
+        """Take the stores, and `answering`, which returns the token of a definition's message about a request.
+
+        It returns an empty text where there is no token, and None where the request waits for no answer any more.
         """
         self._definitions, self._deliveries = definitions, deliveries
         self._secrets, self._sources, self._answering = secrets, sources, answering

@@ -265,8 +265,9 @@ class Database:
         self._driver.rollback()
 
     def again(self, error: Exception) -> bool:
-        """Return whether what failed may succeed when it is run again at once: only writers in other processes can
-        cause that.
+        """Return whether what failed may succeed when it is run again at once.
+
+        Only writers in other processes can cause such a failure.
         """
         return False
 

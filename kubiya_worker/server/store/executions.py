@@ -214,8 +214,9 @@ class Executions:
         return [self._object(row) for row in self._db.execute(query.order_by(T.c.created_at))]
 
     def open(self, unchanged_since: str, after: str = "", limit: int | None = None) -> list[Execution]:
-        """Return executions for the reconciler: not final, sent to Temporal, unchanged since then; of all
-        organizations, in the order of their ids and behind the id `after`.
+        """Return executions for the reconciler: not final, sent to Temporal, unchanged since then.
+
+        They are of all organizations, in the order of their ids, and come after the id `after`.
         """
         told = select(schema.outbox.c.id).where(schema.outbox.c.execution_id == T.c.id).exists()
         query = _ALL.where(T.c.status.in_(OPEN), T.c.id > after, T.c.updated_at < unchanged_since, ~told)

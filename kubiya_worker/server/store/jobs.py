@@ -44,8 +44,9 @@ class Jobs(Records):
         return self._seal.open(hook.sealed, _place(hook.job_id)) if is_sealed(hook.sealed) else hook.sealed
 
     def set_webhook(self, job: Object, secret: str | None) -> str | None:
-        """Create the webhook or replace its secret; without `secret`, a webhook that has none gets a new one,
-        which is returned.
+        """Create the webhook or replace its secret.
+
+        Without `secret`, a webhook that has none gets a new one, which is returned.
         """
         known = self.webhook(job_id=job["id"])
         made = None if known or secret else secrets.token_urlsafe(32)
@@ -100,8 +101,9 @@ class Jobs(Records):
         return [{**json.loads(row.data), **{name: getattr(row, name) for name in columns}} for row in rows]
 
     def tallies(self, organization_id: str) -> dict[str, Object]:
-        """Return each job's number of runs, and the time and status of its last one; jobs that never ran are
-        missing.
+        """Return each job's number of runs, and the time and status of its last one.
+
+        Jobs that never ran are missing.
         """
         same = (R.c.job_id, E.c.status)
         place = func.row_number().over(partition_by=same, order_by=E.c.created_at.desc()).label("place")

@@ -84,8 +84,10 @@ _NEEDED: Final = Prepared(
 
 @dataclass(frozen=True)
 class KeepLimits:
-    """The limits say what is kept of executions that ended: `days` after their last change, `count` of an organization,
-    `bytes` of the database. `audit` is for how many days audit records are kept. None is no limit.
+    """The limits say what is kept of executions that ended. None is no limit.
+
+    `days` counts from an execution's last change, `count` is for each organization, `bytes` for the whole database.
+    `audit` is the number of days for which audit records are kept.
     """
 
     days: float | None = None

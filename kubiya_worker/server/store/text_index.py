@@ -105,8 +105,9 @@ class TextIndex(Protocol):
     """A text index says which executions may have a text, and is kept up to date by calls of `keep`."""
 
     def ids(self, reader: Reader, words: str, most: int) -> list[str] | None:
-        """Return the ids of all executions, of any organization, that may have these words (in folded case) or an id
-        that begins so; None where the index does not know them, or knows more than `most`.
+        """Return the ids of all executions that may have these words (in folded case), or an id that begins so.
+
+        They are of any organization. Return None where the index does not know them, or knows more than `most`.
         """
 
     async def keep(self) -> bool:
@@ -131,8 +132,9 @@ class SqliteTextIndex:
         self.usable = _knows_parts(driver)
 
     def is_complete(self) -> bool:
-        """Return whether the file has all that belongs to the index; a migration that builds `executions` anew drops
-        its triggers.
+        """Return whether the file has all that belongs to the index.
+
+        A migration that builds `executions` anew drops its triggers.
         """
         names = {str(row[0]) for row in self._db.execute(text("select name from sqlite_master")).all()}
         return names >= _NAMES and ("execution_text" in names or not self.usable)

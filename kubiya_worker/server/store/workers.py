@@ -93,8 +93,9 @@ class Workers:
         return next((one for one in self.live(organization_id) if one["id"] == worker_id), None)
 
     def beat(self, organization_id: str, worker_id: str, body: dict[str, Any]) -> bool:
-        """Store a heartbeat; return False for a worker that is unknown or disconnected. A light one keeps the
-        system information.
+        """Store a heartbeat.
+
+        Return False for a worker that is unknown or disconnected. A light one keeps the system information.
         """
         mine = (T.c.id == worker_id) & (T.c.organization_id == organization_id) & (T.c.status != DISCONNECTED)
         with self._db.transaction():

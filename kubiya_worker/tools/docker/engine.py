@@ -69,8 +69,9 @@ class Engine:
         self.version = ""
 
     async def negotiate(self) -> None:
-        """Choose the newest API version that both sides know; this is the first call, so it also shows a missing
-        engine.
+        """Choose the newest API version that both sides know.
+
+        This is the first call, so it also shows a missing engine.
         """
         async with self._request("GET", "/_ping", None, None) as answer:
             headers = {key.lower(): value for key, value in answer.headers}

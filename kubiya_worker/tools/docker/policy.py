@@ -151,8 +151,9 @@ def _joins(mode: Any) -> bool:
 
 
 def device(volume: Mapping[str, Any]) -> str:
-    """Return the device or folder that a local driver's volume stands for, or an empty text for the engine's own
-    folder.
+    """Return the device or folder that a local driver's volume stands for.
+
+    Return an empty text for the engine's own folder.
     """
     options = volume.get("Options") or {}
     return str(options.get("device") or "")

@@ -31,8 +31,9 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}")
 async def run_container(
     engine: Engine, limits: policy.DockerLimits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    """Run a program in a new container; one that is waited for is always removed (if its worker was killed, by
-    the next run).
+    """Run a program in a new container.
+
+    A container that is waited for is always removed; if its worker was killed, the next run removes it.
     """
     body = await creation(engine, limits, arguments)
     mark = f"{context.execution_id}/{context.tool_call_id}"
@@ -62,8 +63,9 @@ async def run_container(
 
 
 async def _follow(engine: Engine, identity: str, timeout: float, context: ToolContext) -> ToolResult:
-    """Start the container and return its output; attach first, as the logs of a container that ends can lose
-    their end.
+    """Start the container and return its output.
+
+    Attach first, as the logs of a container that ends can lose their end.
     """
     output = BoundedOutput(context.keep_limit)
     began, timed_out = time.monotonic(), False
@@ -93,8 +95,9 @@ async def _follow(engine: Engine, identity: str, timeout: float, context: ToolCo
 async def exec_in_container(
     engine: Engine, limits: policy.DockerLimits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    """Run a program in an existing container; the engine cannot end it, so a slow one goes on and the result
-    says so.
+    """Run a program in an existing container.
+
+    The engine cannot end it, so a slow one goes on and the result says so.
     """
     container = await container_of(engine, limits, arguments["container"])
     await _refuse_reach(engine, limits, container)
@@ -177,8 +180,9 @@ async def creation(engine: Engine, limits: policy.DockerLimits, arguments: Mappi
 
 
 async def network_mode(engine: Engine, limits: policy.DockerLimits, name: str | None) -> str:
-    """Return the network for the engine, by id so that another network cannot take its name meanwhile; raise
-    DockerRefused.
+    """Return the network for the engine, by id so that another network cannot take its name meanwhile.
+
+    Raises DockerRefused.
     """
     if name is None:
         return "default" if policy.allowed(limits.networks, "bridge") else "none"

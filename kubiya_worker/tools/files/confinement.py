@@ -201,9 +201,8 @@ class Folder:
                     last = part
                     break
                 stack.append((part, _open_folder(folder, part, path, create=create)))
-            if (
-                not last and len(stack) > 1
-            ):  # the path ended with a .. or a link to it: the folder is the last one opened
+            # The path ended with a `..`, or a link to one: it means the folder that was opened last.
+            if not last and len(stack) > 1:
                 last, handle = stack.pop()
                 os.close(handle)
             yield stack[-1][1], last, tuple(name for name, _ in stack[1:])
@@ -289,9 +288,8 @@ def _open_file(parent: int, name: str, path: str) -> int:
     try:
         before = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if not stat.S_ISREG(before.st_mode):
-            raise PathRefused(
-                f"{path}: is {_kind(before.st_mode)}, not a file"
-            )  # opening a device can already do something
+            # Opening a device can already do something, so it is not even opened.
+            raise PathRefused(f"{path}: is {_kind(before.st_mode)}, not a file")
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, dir_fd=parent)
     except OSError as error:
         raise PathRefused(f"{path}: {_reason(error)}") from None

@@ -100,8 +100,9 @@ def _csv(arguments: dict[str, Any]) -> tuple[bytes, str]:
 
 
 def _cell(value: Any) -> Any:
-    """Return a cell's value; a text that a spreadsheet would run as a formula is marked as text, numbers stay
-    numbers.
+    """Return a cell's value.
+
+    A text that a spreadsheet would run as a formula is marked as text, numbers stay numbers.
     """
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         try:

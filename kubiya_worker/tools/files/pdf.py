@@ -49,8 +49,10 @@ def _string(text: str) -> bytes:
 
 
 def _file(contents: list[bytes], title: str) -> bytes:
-    """Return the file: objects 1 to 5 are catalog, page tree, two fonts and information; then a page and its
-    content each.
+    """Return the file.
+
+    Objects 1 to 5 are catalog, page tree, two fonts and information. Then come two objects for each page: the page
+    itself, and its content.
     """
     first = 6
     kids = " ".join(f"{first + 2 * n} 0 R" for n in range(len(contents)))

@@ -69,8 +69,9 @@ class Pattern:
         return False
 
     def _step(self, waiting: frozenset[int], before: str, char: str) -> frozenset[int] | None:
-        """Return the states after `char`, or None if a match ends before it; `waiting` are the states after
-        `before`.
+        """Return the states after `char`, or None if a match ends before it.
+
+        `waiting` are the states after `before`.
         """
         key = (waiting, before, char)
         self._work += 1

@@ -90,8 +90,9 @@ def own_children() -> set[int]:
 
 @contextlib.contextmanager
 def private_folder(prefix: str) -> Iterator[Path]:
-    """Yield a folder that only this user can read, in memory where the host has that. It is gone after the block, and
-    when the worker is killed meanwhile.
+    """Yield a folder that only this user can read, in memory where the host has that.
+
+    It is gone after the block, and also when the worker is killed meanwhile.
     """
     memory = os.environ.get("XDG_RUNTIME_DIR", "")
     usable = Path(memory).is_absolute() and os.access(memory, os.W_OK | os.X_OK) and Path(memory).is_dir()
@@ -314,8 +315,9 @@ def _name(process: psutil.Process) -> str:
 
 
 def _members(leaders: Sequence[int], marker: bytes) -> list[psutil.Process]:
-    """Return the living processes of the call, without zombies, which hold nothing and go when their parent
-    reaps them.
+    """Return the living processes of the call, without zombies.
+
+    A zombie holds nothing, and goes when its parent reaps it.
     """
     processes: dict[int, psutil.Process] = {}
     for leader in leaders:

@@ -92,9 +92,8 @@ def test_without_it_the_same_calls_find_them(stack: Stack) -> None:
     worker = stack.worker(queue, SEEN=PLANTED, KUBIYA_CONFINEMENT="off")
     worker.expect("confinement.off")
     answers = read_by_each_tool(stack, queue, worker.pid)
-    assert all(PLANTED in answer for answer in answers[:10]), (
-        answers
-    )  # the key and the other workspace, five tools each
+    of_key_and_workspace = answers[:10]  # five tools each
+    assert all(PLANTED in answer for answer in of_key_and_workspace), answers
 
 
 def test_a_run_says_where_the_kernel_cannot(stack: Stack) -> None:

@@ -26,9 +26,8 @@ def sent(pieces: int, seconds: float, every: float = 0.05) -> list[ev.Event]:
 def test_an_answer_of_any_length_has_no_more_chunks_than_it_may() -> None:
     for pieces in (1, 2, 10, 60):
         for seconds in (0.1, 1.0, 60.0, 3_600.0):
-            kinds = [
-                event["event_type"] for event in sent(pieces, seconds, max(0.05, seconds / 600))
-            ]  # each look reads what waits
+            pause = max(0.05, seconds / 600)  # between two looks, each of which reads all that waits
+            kinds = [event["event_type"] for event in sent(pieces, seconds, pause)]
             assert kinds.count(ev.MESSAGE_CHUNK) <= pieces and kinds[-1] == ev.MESSAGE
 
 

@@ -30,9 +30,8 @@ MORE: dict[str, tuple[str, ...]] = {
     "stop-all": ("--status",),
     "models test": ("--base-url", "http://127.0.0.1:1"),
 }
-TWINS = frozenset(
-    {"approvals", "runs", "keys", "workers", "exec attach"}
-)  # ids, not names: two never begin with "twin"
+# These take ids, not names: two never begin with "twin".
+TWINS = frozenset({"approvals", "runs", "keys", "workers", "exec attach"})
 CONTROL = "no\x1b[31mpe\u202ex"
 
 

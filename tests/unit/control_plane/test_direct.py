@@ -120,9 +120,8 @@ async def test_one_write_a_group_and_several_groups_get_their_answers() -> None:
         assert await plane.write_requests.directly(connections, [[one, row]]) == [[{"b": 2}, {}]]
         told = await plane.write_requests.directly(connections, [[one, row], [row]])
         assert told is not None and told[0] == [{"a": 1}, {}] and "no" in str(told[1])
-        assert (
-            await plane.write_requests.directly(connections, [[row]]) is None
-        )  # nothing was stored: a thread finds out
+        # Nothing was stored: a thread finds out why.
+        assert await plane.write_requests.directly(connections, [[row]]) is None
         large = writes.execution("e", response="x" * (direct.LARGEST + 1))
         assert await plane.write_requests.directly(connections, [[large]]) is None
         assert len(server.requests) == 4

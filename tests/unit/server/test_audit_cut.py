@@ -97,11 +97,8 @@ def test_what_is_too_old_goes_and_a_record_tells_it(api: Api) -> None:
 def test_a_cut_waits_until_it_is_worth_a_record(api: Api) -> None:
     look(api)
     kept = rows(api)
-    for hours in (
-        1,
-        25,
-        47,
-    ):  # the record of day 29 is too old from the second on, and the first by a day from the last
+    # From the second look on the record of day 29 is too old; at the last one the first record is, by a day.
+    for hours in (1, 25, 47):
         look(api, at=NOW + timedelta(hours=hours))
         assert rows(api) == kept, hours
     look(api, at=NOW + timedelta(hours=49))

@@ -57,9 +57,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }.items():
         (workspace / name).write_text(text)
     (workspace / "olink").symlink_to("../outside/x")
-    (folder / "linked" / "linked").mkdir(
-        parents=True
-    )  # apart, since programs that follow links are refused beside such a link
+    # Apart from the others, since programs that follow links are refused beside such a link.
+    (folder / "linked" / "linked").mkdir(parents=True)
     (folder / "linked" / "klink").symlink_to(key)
     (folder / "linked" / "linked" / "k").symlink_to(folder / ".kubiya")
     (workspace / "sub" / "up").symlink_to("..")
