@@ -88,30 +88,9 @@ class BeginActivities:
             mcp.of_environment(environment)
             variables = await variables_of(runtime, execution_id, context)
             _check_budgets(context)
-            runtime.models.check(context.model_config)
-            context.model_id = runtime.models.resolve(found.model_id)
-            context.fallback_models = self._fallbacks(found, context.model_id)
-            _set_format(context, found)
-            await self._check_price(given, context)
-            await self._set_threshold(context, found.config.get("compaction"))
-            context.model_label = runtime.models.select(context.model_id).label
+            await self._choose_models(given, found, context)
             await self._bring_files(given, context, notices)
-            toolset, missing = await self._assembled(execution_id, context)
-            leave_out(missing, found.config, context, notices)
-            if any(spec.category == "command_execution" for spec in toolset.specs) and confinement.notice():
-                notices.append(confinement.notice())
-            members = [team.spec_of(member) for member in context.members]
-            permitted = [s for s in (*members, *toolset.specs) if restrictions.permits(context.denials, s)]
-            own = _carried(permitted, notices)
-            offered = await self._mcp_tools(execution_id, context, variables, own, notices)
-            context.tools = [
-                {**spec.wire(), **({"skill": toolset.skills[spec.name]} if toolset.skills.get(spec.name) else {})}
-                for spec in (*own, *offered.specs)
-                if restrictions.permits(context.denials, spec)
-            ]
-            authority = runtime.authorities.learn(context, read_at)
-            if not offered.specs:  # else the first step adds the tools of its MCP servers
-                runtime.toolsets.put(execution_id, ((context.tools_version, authority.version), toolset))
+            offered = await self._gather_tools(execution_id, found, context, variables, read_at, notices)
         except WorkerError as error:
             failure = error.line()
         except UNREADABLE as error:
@@ -146,6 +125,49 @@ class BeginActivities:
             if told is not None:
                 return read_at, load(runtime.control_plane, given, told)
         return time.monotonic(), await ask(load, runtime.control_plane, given)
+
+    async def _choose_models(self, given: ex.ExecutionInput, found: Definition, context: calls.Context) -> None:
+        """Put the models into the context, and what is asked of their answers. Raises WorkerError."""
+        models = self._runtime.models
+        models.check(context.model_config)
+        context.model_id = models.resolve(found.model_id)
+        context.fallback_models = self._fallbacks(found, context.model_id)
+        _set_format(context, found)
+        await self._check_price(given, context)
+        await self._set_threshold(context, found.config.get("compaction"))
+        context.model_label = models.select(context.model_id).label
+
+    async def _gather_tools(
+        self,
+        execution_id: str,
+        found: Definition,
+        context: calls.Context,
+        variables: Mapping[str, str],
+        read_at: float,
+        notices: list[str],
+    ) -> Offered:
+        """Put the tools of members, skills and MCP servers into the context. Return what the servers offer.
+
+        Raises WorkerError.
+        """
+        runtime = self._runtime
+        toolset, missing = await self._assembled(execution_id, context)
+        leave_out(missing, found.config, context, notices)
+        if any(spec.category == "command_execution" for spec in toolset.specs) and confinement.notice():
+            notices.append(confinement.notice())
+        members = [team.spec_of(member) for member in context.members]
+        permitted = [s for s in (*members, *toolset.specs) if restrictions.permits(context.denials, s)]
+        own = _carried(permitted, notices)
+        offered = await self._mcp_tools(execution_id, context, variables, own, notices)
+        context.tools = [
+            {**spec.wire(), **({"skill": toolset.skills[spec.name]} if toolset.skills.get(spec.name) else {})}
+            for spec in (*own, *offered.specs)
+            if restrictions.permits(context.denials, spec)
+        ]
+        authority = runtime.authorities.learn(context, read_at)
+        if not offered.specs:  # else the first step adds the tools of its MCP servers
+            runtime.toolsets.put(execution_id, ((context.tools_version, authority.version), toolset))
+        return offered
 
     async def _bring_files(self, given: ex.ExecutionInput, context: calls.Context, notices: list[str]) -> None:
         """Let a fork begin with the stored files of its origin. A folder of the host (`cwd`) has files of its own."""

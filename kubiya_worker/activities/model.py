@@ -143,20 +143,7 @@ class ModelActivities:
         began, first, asked = ev.now(), "", time.monotonic()
         model = runtime.models.select(model_id)
         runtime.models.look_up(model_id)
-        messages = compaction.for_model(conversation)
-        if images.any_images(messages) and vision.takes_images(model_id, context.model_config):
-            workspace = workspace_of(runtime, call.execution_id, context)
-            messages = await asyncio.to_thread(images.with_images, messages, workspace)
-        offer = runtime.offer_of(call.execution_id, context)
-        request = ModelRequest(
-            model_id=model_id,
-            system_prompt=context.system_prompt,
-            messages=messages,
-            tools=offer.specs,
-            settings=self._settings(context, model_id),
-            metadata=self.trace(call.execution_id, context, model_id),
-            cache_key=offer.cache_key,
-        )
+        request = await self._request(call.execution_id, context, model_id, conversation)
         redactor = runtime.redactor_of(call.execution_id)
         shown = RedactedAnswer(out, call.message_id, tag, redactor)
         reply: ModelReply | None = None
@@ -213,6 +200,26 @@ class ModelActivities:
             provider=reply.provider,
             window=runtime.models.reported_window(model_id),
             misfit=redactor.text(misfit),
+        )
+
+    async def _request(
+        self, execution_id: str, context: calls.Context, model_id: str, conversation: list[m.Message]
+    ) -> ModelRequest:
+        """Return the request for a model, with the pictures of the conversation if the model takes some."""
+        runtime = self._runtime
+        messages = compaction.for_model(conversation)
+        if images.any_images(messages) and vision.takes_images(model_id, context.model_config):
+            workspace = workspace_of(runtime, execution_id, context)
+            messages = await asyncio.to_thread(images.with_images, messages, workspace)
+        offer = runtime.offer_of(execution_id, context)
+        return ModelRequest(
+            model_id=model_id,
+            system_prompt=context.system_prompt,
+            messages=messages,
+            tools=offer.specs,
+            settings=self._settings(context, model_id),
+            metadata=self.trace(execution_id, context, model_id),
+            cache_key=offer.cache_key,
         )
 
     def _settings(self, context: calls.Context, model_id: str) -> dict[str, Any]:
