@@ -59,6 +59,7 @@ from kubiya_worker.temporal_connection.cluster import cluster_id
 
 if TYPE_CHECKING:
     from kubiya_worker.activities import Runtime
+    from kubiya_worker.models.routes import Routing
 
 log = structlog.get_logger()
 
@@ -303,37 +304,13 @@ class Life:
         """Connect, poll except while it is to be drained, and end when asked to; return the exit code."""
         settings, stop, counters, expiry = self._settings, self._stop, self._counters, self._grace_expiry
         identity = f"{registration.worker_id}@{settings.worker_hostname}"
-        self._notify_status("connecting to Temporal")
         queue = registration.queue_id or settings.queue_id
-        reading = asyncio.create_task(asyncio.to_thread(queue_settings.read, self._control_plane, queue))
-        connecting = asyncio.create_task(
-            connect(settings, registration, identity, self._payloads, self._monitor.sdk_port, self._notify_status)
-        )
-        stopping = asyncio.create_task(stop.asked.wait())
-        await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not connecting.done():
-            connecting.cancel()
-            reading.cancel()
+        connected = await self._connect(registration, identity, queue, findings)
+        if connected is None:
             log.info("worker.stopped", reason=stop.reason, connected=False)
             return EX_OK
-        client = connecting.result()
-        # Only a server that a setting names can be another one; asking costs a request before the first poll.
-        cluster = await cluster_id(client) if settings.temporal_host and registration.temporal_cluster_id else ""
-        for difference, remedy in work_place.differences(settings, registration, cluster):
-            log.warning("worker.elsewhere", error=difference, remedy=remedy)
-            findings.add("place", "work", difference, remedy)
-        await deployment.log_version(client, settings)
-        await asyncio.wait({reading, stopping}, timeout=QUEUE_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-        config = reading.result() if reading.done() else {}
-        own = queue_settings.own_routes(settings, self._variables)
-        routing = queue_settings.routing_of(config, settings, own, self._variables)
-        if routing is not None:
-            self._redact.add(route.key for route in routing.routes.values())
-            self._redact.add(secret for route in routing.routes.values() for secret in route.compatibility.secrets)
-        if settings.model_compatibility:
-            from kubiya_worker.process.runtime import endpoints_of
-
-            self._redact.add(endpoints_of(settings, self._variables).secrets)
+        client, config = connected
+        routing = self._routing(config)
         tracing = await asyncio.to_thread(
             WorkerTracing.open, settings, registration.worker_id, registration.queue_name or queue, findings
         )
@@ -376,6 +353,47 @@ class Life:
                         return EX_TEMPFAIL if wishes.restart else EX_OK
         finally:
             await tracing.close(hurried=stop.forced.is_set())
+
+    async def _connect(
+        self, registration: Registration, identity: str, queue: str, findings: self_check.HostFindings
+    ) -> tuple[Client, dict[str, Any]] | None:
+        """Return a client of Temporal and the queue's own settings; None when the worker was stopped first."""
+        settings = self._settings
+        self._notify_status("connecting to Temporal")
+        reading = asyncio.create_task(asyncio.to_thread(queue_settings.read, self._control_plane, queue))
+        connecting = asyncio.create_task(
+            connect(settings, registration, identity, self._payloads, self._monitor.sdk_port, self._notify_status)
+        )
+        stopping = asyncio.create_task(self._stop.asked.wait())
+        await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not connecting.done():
+            connecting.cancel()
+            reading.cancel()
+            return None
+        client = connecting.result()
+        # Only a server that a setting names can be another one; asking costs a request before the first poll.
+        cluster = await cluster_id(client) if settings.temporal_host and registration.temporal_cluster_id else ""
+        for difference, remedy in work_place.differences(settings, registration, cluster):
+            log.warning("worker.elsewhere", error=difference, remedy=remedy)
+            findings.add("place", "work", difference, remedy)
+        await deployment.log_version(client, settings)
+        await asyncio.wait({reading, stopping}, timeout=QUEUE_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        return client, reading.result() if reading.done() else {}
+
+    def _routing(self, config: dict[str, Any]) -> Routing | None:
+        """Return where models are asked, by the queue's settings and the host's, and redact the keys in it."""
+        settings = self._settings
+        own = queue_settings.own_routes(settings, self._variables)
+        routing = queue_settings.routing_of(config, settings, own, self._variables)
+        if routing is not None:
+            self._redact.add(route.key for route in routing.routes.values())
+            self._redact.add(secret for route in routing.routes.values() for secret in route.compatibility.secrets)
+        if settings.model_compatibility:
+            from kubiya_worker.process.runtime import endpoints_of
+
+            self._redact.add(endpoints_of(settings, self._variables).secrets)
+        return routing
 
     async def _poll(
         self,
