@@ -24,6 +24,11 @@ class Module:
     path: Path
     classes: tuple[ast.ClassDef, ...]
     calls: tuple[ast.Call, ...]
+    constants: dict[str, ast.expr]  # the module's own names and their values
+
+    def meant(self, node: ast.expr) -> ast.expr:
+        """Return the value of a constant of this module in place of its name."""
+        return self.constants.get(node.id, node) if isinstance(node, ast.Name) else node
 
 
 @dataclass(frozen=True, order=True)
@@ -46,7 +51,7 @@ def lines() -> list[Line]:
             if name not in codes or not call.args or (elsewhere and name != "ConfigurationError"):
                 continue
             text = _text(call.args[0])
-            remedy = next((_text(k.value) for k in call.keywords if k.arg == "remedy"), "")
+            remedy = next((_text(module.meant(k.value)) for k in call.keywords if k.arg == "remedy"), "")
             remedy = remedy if re.search(r"[a-z]", remedy) else ""
             if re.search(r"\w{3}", re.sub(r"[A-Z_]{2,}|…", "", text)):  # more than what is put in
                 found.add(Line(codes[name], text, remedy))
@@ -118,10 +123,16 @@ def _modules() -> tuple[Module, ...]:
 
 
 def _module(path: Path) -> Module:
-    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
     classes = tuple(node for node in nodes if isinstance(node, ast.ClassDef))
     calls = tuple(node for node in nodes if isinstance(node, ast.Call))
-    return Module(path.relative_to(PACKAGE), classes, calls)
+    constants = {
+        _name(node.target): node.value
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and node.value is not None
+    }
+    return Module(path.relative_to(PACKAGE), classes, calls, constants)
 
 
 def _name(node: ast.expr) -> str:

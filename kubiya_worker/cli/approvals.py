@@ -18,6 +18,7 @@ from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
 
+_ARGUMENTS: Final = 'Such as --arguments \'{"command": "df -h"}\''
 COLUMNS: Final = (
     *(field("id", most=36), field("tool_name", "TOOL", 30), field("status"), field("risk_level", "RISK")),
     Cells("AGE", lambda row: age(row.get("created_at"))),
@@ -173,9 +174,9 @@ def edit(id: str, arguments: str | None) -> None:
         try:
             edited = json.loads(sys.stdin.read() if arguments == "-" else arguments)
         except ValueError as error:
-            raise UsageError(f"--arguments is not JSON: {error}") from error
+            raise UsageError(f"--arguments is not JSON: {error}", remedy=_ARGUMENTS) from error
         if not isinstance(edited, dict):
-            raise UsageError("--arguments is not a JSON object")
+            raise UsageError("--arguments is not a JSON object", remedy=_ARGUMENTS)
     api = connect()
     approval = _still_pending(api.find_approval(id))
     if arguments is None:

@@ -196,7 +196,7 @@ class Api(ControlPlane):
         except errors.Refused as error:
             if error.status == 404:
                 raise UsageError(
-                    f"There is no execution {choice.quoted(execution_id)}", remedy="Check its id"
+                    f"There is no execution {choice.quoted(execution_id)}", remedy="kubiya runs ls shows the ids"
                 ) from error
             raise
 

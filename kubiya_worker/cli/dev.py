@@ -159,7 +159,9 @@ def dev(
     Example: kubiya dev
     """
     if temporal_address and not temporal_address.rpartition(":")[2].isdigit():
-        raise UsageError(f"--temporal-address {temporal_address!r} is not HOST:PORT")
+        raise UsageError(
+            f"--temporal-address {temporal_address!r} is not HOST:PORT", remedy="Such as temporal.example:7233"
+        )
     try:
         parse_queue(queue_id)
     except ValueError as error:

@@ -94,7 +94,7 @@ def _manner_of(
     keyboard: bool,
 ) -> Manner:
     if approve and deny:
-        raise UsageError("--approve and --deny contradict each other")
+        raise UsageError("--approve and --deny contradict each other", remedy="Give one of them")
     try:
         limit = seconds(0, 366 * 86400)(timeout) if timeout is not None else None
     except ValueError as error:

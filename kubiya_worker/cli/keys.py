@@ -69,7 +69,7 @@ def create(
     given = {"email": email, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
     body |= {field: list(value) if isinstance(value, tuple) else value for field, value in given.items() if value}
     if expires_in_days is not None and expires_in_days <= 0:
-        raise UsageError("--expires-in-days is more than 0")
+        raise UsageError("--expires-in-days must be more than 0", remedy="Leave it out for a key without an end")
     api = connect()
     made = api.create_key(body | _reach(api, queues, agents))
     if output == "json":
@@ -158,12 +158,12 @@ def edit(
     given = {"name": name, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
     body: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items() if v}
     if expires_in_days is not None and expires_in_days <= 0:
-        raise UsageError("--expires-in-days is more than 0", remedy="kubiya keys revoke ends a key at once")
+        raise UsageError("--expires-in-days must be more than 0", remedy="kubiya keys revoke ends a key at once")
     gone: dict[str, Any] = {"groups": [], "queues": None, "agents": None, "end": None}
     removed = {"expires_in_days" if word == "end" else word: gone[word] for word in without}
     both = sorted(body.keys() & removed.keys())
     if both:
-        raise UsageError(f"{both[0]} is given, and taken away by --without")
+        raise UsageError(f"{both[0]} is given, and taken away by --without", remedy="Give one of them")
     if not body and not removed:
         raise UsageError("Nothing is to be changed", remedy="See 'kubiya keys edit --help'")
     api = connect()

@@ -72,7 +72,7 @@ def edit(name: str, agent: str | None) -> None:
             server = yaml.safe_load(text)
         except yaml.YAMLError as error:
             reason = " ".join(str(error).split())
-            raise UsageError(f"{file} is no YAML: {reason[:300]}", remedy="Correct it") from error
+            raise UsageError(f"{file} is no YAML: {reason[:300]}", remedy="Correct it, and edit again") from error
         if not isinstance(server, dict):
             raise UsageError(f"{file} holds no server", remedy="A server has a command, or a url")
         mcp.parse({name: server})  # raises ConfigurationError: nothing wrong is stored

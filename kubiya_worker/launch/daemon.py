@@ -211,7 +211,10 @@ def run_in_foreground(home: Home, settings: Settings, argv: list[str], queue: Qu
     orders = json.dumps(spec(home, settings, argv, queue)).encode()
     os.set_blocking(writer, False)
     if os.write(writer, orders) != len(orders):  # a pipe holds 64 KiB
-        raise TemporaryFailure("The supervisor's orders are too long", remedy="Shorten the paths")
+        raise TemporaryFailure(
+            f"The arguments and variables of the supervisor take {len(orders)} bytes, and a pipe holds 64 KiB",
+            remedy="Give the container fewer or shorter variables",
+        )
     os.close(writer)
     os.set_inheritable(reader, True)
     command = [sys.executable, "-P", "-m", SUPERVISOR, "--spec-fd", str(reader), "--foreground"]

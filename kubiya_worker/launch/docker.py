@@ -171,7 +171,9 @@ def files_of(settings: Settings) -> dict[str, str]:
             path = Path(value).expanduser()
             texts[option.env[0]] = KeyRing(path).text if option.env[0] == KEYS_VARIABLE else path.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{option.env[0]}: {value} cannot be read: {error}") from error
+            raise ConfigurationError(
+                f"{option.env[0]}: {value} cannot be read: {error}", remedy="Check its path and rights"
+            ) from error
     return texts
 
 
@@ -325,7 +327,9 @@ def _have_image(client: DockerClient, settings: Settings, say: Say) -> None:
         try:
             for line in client.api.pull(settings.image, tag=settings.image_tag, stream=True, decode=True):
                 if line.get("error"):
-                    raise Unavailable(f"{image} cannot be pulled: {line['error']}")
+                    raise Unavailable(
+                        f"{image} cannot be pulled: {line['error']}", remedy="Check --image and --image-tag"
+                    )
                 if line.get("status", "").startswith(("Digest", "Status", "Pull complete")):
                     say(" ".join(filter(None, (line.get("id"), line["status"]))))
         except (APIError, Unavailable) as error:

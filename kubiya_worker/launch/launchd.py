@@ -89,7 +89,7 @@ def install(service_definition: Service, say: Say) -> None:
 def uninstall(queue: str, instance: int, say: Say) -> None:
     path, secrets_folder = plist_file(queue, instance), folder_of(queue, instance) / "secrets"
     if not path.exists():
-        raise ConfigurationError(f"There is no service {path}")
+        raise ConfigurationError(f"There is no service {path}", remedy="Check --queue-id and --instance")
     refuse_foreign(path)
     _launchctl("bootout", f"{_domain()}/{label_of(queue, instance)}", may_fail=True)
     path.unlink()
@@ -124,7 +124,7 @@ def _launchctl(*words: str, may_fail: bool = False) -> None:
     try:
         done = subprocess.run(["launchctl", *words], capture_output=True, text=True, timeout=WITHIN, check=False)
     except FileNotFoundError as error:
-        raise Unavailable("There is no launchctl on PATH") from error
+        raise Unavailable("There is no launchctl on PATH", remedy="Use kubiya worker start -d") from error
     if done.returncode and not may_fail:
         output = " ".join((done.stderr or done.stdout).split())
         raise ConfigurationError(f"launchctl {words[0]}: {output or f'exit code {done.returncode}'}")

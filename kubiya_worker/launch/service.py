@@ -165,7 +165,9 @@ def write(path: Path, text: str, mode: int) -> None:
     except PermissionError as error:
         raise NotAllowed(f"This user may not write {path}", remedy="Use sudo, or leave out --system") from error
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{path} cannot be written: {error.strerror}", remedy="Check the folder and the disk"
+        ) from error
 
 
 def write_secrets(folder: Path, secrets: Mapping[str, str]) -> None:
@@ -187,7 +189,9 @@ def make(folder: Path, mode: int = 0o755) -> None:
     except PermissionError as error:
         raise NotAllowed(f"This user may not make {folder}", remedy="Use sudo, or leave out --system") from error
     except OSError as error:
-        raise ConfigurationError(f"{folder} cannot be made: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{folder} cannot be made: {error.strerror}", remedy="Check the folder above it and the disk"
+        ) from error
 
 
 def _absolute(path: str) -> str:

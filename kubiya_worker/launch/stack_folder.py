@@ -94,7 +94,9 @@ class StackFolder:
         except FileNotFoundError:
             key = ""
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"The key file {self.key_file} cannot be read: {error}") from error
+            raise ConfigurationError(
+                f"The key file {self.key_file} cannot be read: {error}", remedy="Check its owner and mode"
+            ) from error
         if not key:
             key = f"kby_{secrets.token_urlsafe(32)}"
             files.replace(self.key_file, key + "\n")

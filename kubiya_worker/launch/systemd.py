@@ -202,7 +202,7 @@ def _systemctl(system: bool, *words: str, within: float = CONTROL_WITHIN, may_fa
     try:
         done = _run(argv, _environment(), within)
     except FileNotFoundError as error:
-        raise Unavailable("There is no systemctl on PATH") from error
+        raise Unavailable("There is no systemctl on PATH", remedy="Use kubiya worker start -d") from error
     if done.returncode and not may_fail:
         output = " ".join((done.stderr or done.stdout).split())
         raise ConfigurationError(f"{' '.join(argv)}: {output or f'exit code {done.returncode}'}")

@@ -187,7 +187,9 @@ def _make(venv: Path, plan: Plan, settings: Settings, say: Say) -> None:
     _create(venv, plan, say)
     library = next((venv / "lib").glob("python3*/site-packages"), None)
     if library is None:
-        raise ConfigurationError(f"{plan.python.path} made a venv without site-packages", remedy="Set PYTHON_PATH")
+        raise ConfigurationError(
+            f"{plan.python.path} made a venv without site-packages", remedy="Set PYTHON_PATH to another Python"
+        )
     if plan.folders:
         lines = [f"import site; site.addsitedir({folder!r})" for folder in plan.folders]
         (library / PATH_FILE).write_text("\n".join(lines) + "\n")
@@ -295,7 +297,9 @@ def _install(venv: Path, plan: Plan, requirements: str, settings: Settings) -> N
         try:
             done = _run(command, INSTALL_WITHIN, environment)
         except subprocess.TimeoutExpired as error:
-            raise TemporaryFailure(f"Installing took over {INSTALL_WITHIN:g} s", remedy="Check the index") from error
+            raise TemporaryFailure(
+                f"Installing took over {INSTALL_WITHIN:g} s", remedy="Check the package index and the network"
+            ) from error
     if done.returncode:
         raise ConfigurationError(
             f"The packages could not be installed ({'uv' if uv else 'pip'}): {_last(done)}",

@@ -53,8 +53,9 @@ def resolve(model_id: str | None, endpoint: Endpoint) -> str:
 
 
 def split(model_id: str) -> tuple[str, str]:
-    """Return (provider, name): `anthropic:claude-x` is Anthropic's own API; any other id goes to the gateway
-    unchanged.
+    """Return (provider, name) of a model id.
+
+    `anthropic:claude-x` is Anthropic's own API. An id without a provider goes to the gateway unchanged.
     """
     provider, colon, name = model_id.partition(":")
     if colon and provider in NATIVE:
@@ -87,9 +88,9 @@ class Models:
         endpoints: Endpoints | None = None,
         recording: RecordingFile | None = None,
     ) -> None:
-        """Take the worker's settings. `routing` names endpoints of single models; the demo model and
-        provider-prefixed ids are never there.
+        """Take the worker's settings.
 
+        `routing` names endpoints of single models; the demo model and provider-prefixed ids are never there.
         `endpoints` are the worker's compatibility settings. A `recording` takes the place of the demo model.
         """
         self._endpoint = endpoint
@@ -119,8 +120,9 @@ class Models:
         compatibility.of_agent(model_config, self._variables)
 
     def cached_for(self, model_id: str, model_config: Mapping[str, Any]) -> str:
-        """Return how long the provider keeps the marked prefix of a request, or an empty text when nothing is
-        marked.
+        """Return how long the provider keeps the marked prefix of a request.
+
+        Return an empty text when nothing is marked.
         """
         chosen = self.resolve(model_id)
         if chosen == DEMO_MODEL:
@@ -278,8 +280,9 @@ class Models:
         return replace(connection, compatibility=settings, variables=self._variables)
 
     def _key(self, variable: str) -> str:
-        """Return the key from the variable, or from the file that NAME_FILE names; raise ConfigurationError for
-        a bad file.
+        """Return the key from the variable, or from the file that NAME_FILE names.
+
+        Raise ConfigurationError for a bad file.
         """
         path = self._environ.get(f"{variable}_FILE", "").strip()
         if self._environ.get(variable) or not path:
@@ -287,7 +290,9 @@ class Models:
         try:
             return Path(path).expanduser().read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{variable}_FILE: the file {path} cannot be read: {error}") from error
+            raise ConfigurationError(
+                f"{variable}_FILE: the file {path} cannot be read: {error}", remedy="Check its path and rights"
+            ) from error
 
     def _endpoint_connection(self, chosen: str) -> Connection:
         endpoint = self._endpoint

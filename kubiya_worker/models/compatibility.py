@@ -198,7 +198,9 @@ def load(path: str | None, environ: Mapping[str, str]) -> Endpoints:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:  # do not show the YAML error: it quotes the line, which may hold a key
-        raise ConfigurationError(f"{where} is not valid YAML or JSON", remedy="Mend it") from error
+        raise ConfigurationError(
+            f"{where} is not valid YAML or JSON", remedy="See docs/models.md for an example"
+        ) from error
     if not isinstance(document, Mapping):
         raise _wrong(where, "has to be a mapping")
     single = document.get(ENDPOINTS) or {}

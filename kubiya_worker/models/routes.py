@@ -20,6 +20,7 @@ from kubiya_worker.models.configuration_file import text_of
 from kubiya_worker.models.connection import GATEWAY
 from kubiya_worker.protocol.model_entries import COMPATIBLE, ENVIRONMENT, KEY_VARIABLES, NATIVE, PARAMS, may_name
 
+AS_LITELLM: Final = "Correct it; docs/deploy.md has an example of a model_list"
 USE_LITELLM: Final = "Leave it out; or run LiteLLM itself, and set LITELLM_API_BASE to where it listens"
 OPENAI: Final = "https://api.openai.com/v1"
 # LiteLLM settings that always hold here, so they may be given.
@@ -28,8 +29,10 @@ ALWAYS_TRUE: Final = frozenset({"drop_params", "set_verbose"})
 
 @dataclass(frozen=True)
 class Route:
-    """The endpoint of a model; `upstream` is the provider's name of it, `key` is empty if the provider's
-    variable has it. `fault` says what is wrong with a stored model that this host cannot reach, and what to do.
+    """The endpoint of a model.
+
+    `upstream` is the provider's name of it, `key` is empty if the provider's variable has it. `fault` says what is
+    wrong with a stored model that this host cannot reach, and what to do.
     """
 
     provider: str
@@ -87,20 +90,23 @@ def _document(text: str, where: str) -> dict[str, Any]:
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:  # do not show the YAML error: it quotes the line, which may hold a key
-        raise ConfigurationError(f"{where} is not valid YAML or JSON", remedy="Mend it") from error
+        raise ConfigurationError(f"{where} is not valid YAML or JSON", remedy=AS_LITELLM) from error
     if not isinstance(found, dict):
-        raise ConfigurationError(f"{where} has to be a mapping with a model_list", remedy="Mend it")
+        raise ConfigurationError(f"{where} has to be a mapping with a model_list", remedy=AS_LITELLM)
     return found
 
 
 def parse(document: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Route]:
-    """Return the routes by model name; raise ConfigurationError for a wrong entry or a feature that only LiteLLM
-    has. Pure.
+    """Return the routes by model name.
+
+    Raise ConfigurationError for a wrong entry or a feature that only LiteLLM has. Pure.
     """
     document_variables = document.get("environment_variables") or {}
     settings = document.get("litellm_settings") or {}
     if not isinstance(document_variables, dict) or not isinstance(settings, dict):
-        raise ConfigurationError(f"{where}: environment_variables and litellm_settings are mappings", remedy="Mend it")
+        raise ConfigurationError(
+            f"{where}: environment_variables and litellm_settings must be mappings", remedy=AS_LITELLM
+        )
     for section in document.keys() - {"model_list", "environment_variables", "litellm_settings"}:
         raise ConfigurationError(f"{where}: {section} is for LiteLLM's own proxy", remedy=USE_LITELLM)
     for name in settings.keys() - ALWAYS_TRUE:
@@ -122,8 +128,10 @@ def parse(document: Mapping[str, Any], where: str, environ: Mapping[str, str]) -
 
 
 def stored(rows: Sequence[Any], where: str, environ: Mapping[str, str]) -> dict[str, Route]:
-    """Return the routes of models that the control plane stores. One that this host cannot reach has a fault, which
-    its runs are told: a key that one model lacks must not stop the others. Pure.
+    """Return the routes of models that the control plane stores. Pure.
+
+    A route that this host cannot use has a fault, which is told to the runs of that model only: a key that one model
+    lacks must not stop the others.
     """
     routes: dict[str, Route] = {}
     for row in rows:
@@ -153,7 +161,7 @@ def _route(row: Any, where: str, environ: Mapping[str, str], *, stored: bool = F
     row = row if isinstance(row, dict) else {}
     name, params = row.get("model_name"), row.get("litellm_params")
     if not isinstance(name, str) or not name or not isinstance(params, dict) or not params.get("model"):
-        raise ConfigurationError(f"{where} needs a model_name and litellm_params with a model", remedy="Mend it")
+        raise ConfigurationError(f"{where} needs a model_name and litellm_params with a model", remedy=AS_LITELLM)
     if "*" in name:
         raise ConfigurationError(f"{where}: {name} stands for any number of models", remedy=USE_LITELLM)
     for param in params.keys() - set(PARAMS):

@@ -131,7 +131,9 @@ def _read(path: Path) -> tuple[str, tuple[int, int]]:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
-                raise ConfigurationError(f"The file of payload keys {path} is not a file")
+                raise ConfigurationError(
+                    f"The file of payload keys {path} is not a file", remedy="Check KUBIYA_PAYLOAD_KEYS_FILE"
+                )
             _check_mode(path, about)
             return file.read(LONGEST_FILE).decode(), (about.st_mtime_ns, about.st_size)
     except OSError as error:
@@ -139,7 +141,9 @@ def _read(path: Path) -> tuple[str, tuple[int, int]]:
             f"The file of payload keys {path} cannot be read: {error.strerror}", remedy="Check KUBIYA_PAYLOAD_KEYS_FILE"
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"The file of payload keys {path} is not text") from error
+        raise ConfigurationError(
+            f"The file of payload keys {path} is not text", remedy="Check KUBIYA_PAYLOAD_KEYS_FILE"
+        ) from error
 
 
 def _check_mode(path: Path, status: os.stat_result) -> None:

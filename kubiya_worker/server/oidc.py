@@ -46,10 +46,14 @@ def settings(environ: Mapping[str, str], secret: str) -> ProviderSettings | None
         return None
     local = issuer.startswith(("http://127.0.0.1", "http://localhost", "http://[::1]"))
     if not issuer.startswith("https://") and not local:
-        raise ConfigurationError(f"KUBIYA_OIDC_ISSUER {issuer!r} is not an https:// address", remedy="Correct it")
+        raise ConfigurationError(
+            f"KUBIYA_OIDC_ISSUER {issuer!r} is not an https:// address", remedy="Such as https://id.example.org"
+        )
     client_id = environ.get("KUBIYA_OIDC_CLIENT_ID", "").strip()
     if not client_id:
-        raise ConfigurationError("KUBIYA_OIDC_ISSUER needs KUBIYA_OIDC_CLIENT_ID", remedy="Set it")
+        raise ConfigurationError(
+            "KUBIYA_OIDC_ISSUER needs KUBIYA_OIDC_CLIENT_ID", remedy="Set it to the client's id at the provider"
+        )
     url = environ.get("KUBIYA_OIDC_URL", "").strip().rstrip("/")
     claim = environ.get("KUBIYA_OIDC_GROUPS_CLAIM", "").strip() or "groups"
     return ProviderSettings(issuer, client_id, secret, _roles(environ.get("KUBIYA_OIDC_ROLES", "")), url, claim)

@@ -30,6 +30,7 @@ FORMAT: Final = "sealed1"
 COMMAND_SECONDS: Final = 30.0
 MARK: Final = b"the key of this database's secrets"
 MAKE: Final = "openssl rand -base64 32"
+_BY_HAND: Final = "Run it by hand: it has to print the key in base64, and end with 0"
 
 
 class KeySource(Protocol):
@@ -58,7 +59,9 @@ class KeyFile:
         with os.fdopen(descriptor, "rb") as file:
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
-                raise ConfigurationError(f"The key of the secrets {self.path} is not a file")
+                raise ConfigurationError(
+                    f"The key of the secrets {self.path} is not a file", remedy="Name a file with --secrets-key-file"
+                )
             if open_to_others(about):
                 raise ConfigurationError(
                     f"The key of the secrets {self.path} is open to others (mode {stat.S_IMODE(about.st_mode):04o})",
@@ -98,7 +101,9 @@ class KeyCommand:
         try:
             self._argv = shlex.split(command)
         except ValueError as error:
-            raise ConfigurationError(f"--secrets-key-command cannot be read: {error}") from error
+            raise ConfigurationError(
+                f"--secrets-key-command cannot be read: {error}", remedy="Quote its words as for a shell"
+            ) from error
         self.name = f"the command {self._argv[0] if self._argv else ''!r} of --secrets-key-command"
 
     def read(self) -> bytes:
@@ -107,11 +112,9 @@ class KeyCommand:
             done = subprocess.run(self._argv, capture_output=True, timeout=COMMAND_SECONDS, check=False)
         except (OSError, IndexError, subprocess.TimeoutExpired) as error:
             why = "it took too long" if isinstance(error, subprocess.TimeoutExpired) else "it cannot be started"
-            raise ConfigurationError(f"{self.name} gives no key: {why}", remedy="Run it by hand") from error
+            raise ConfigurationError(f"{self.name} gives no key: {why}", remedy=_BY_HAND) from error
         if done.returncode:
-            raise ConfigurationError(
-                f"{self.name} gives no key: it ended with {done.returncode}", remedy="Run it by hand"
-            )
+            raise ConfigurationError(f"{self.name} gives no key: it ended with {done.returncode}", remedy=_BY_HAND)
         return decoded(done.stdout, self.name)
 
 
@@ -172,7 +175,10 @@ class Seal:
         sealed_with, _, body = rest.partition(":")
         key_id, cipher = self._cipher()
         if form != FORMAT:
-            raise ConfigurationError(f"What is stored for {place} is not sealed, or by a later version")
+            raise ConfigurationError(
+                f"What is stored for {place} is not sealed, or by a later version",
+                remedy="Start the version that stored it, or set the secret again",
+            )
         if sealed_with != key_id:
             raise ConfigurationError(
                 f"What is stored for {place} was sealed with the key {sealed_with}; {self._source.name} is {key_id}",

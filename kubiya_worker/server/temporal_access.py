@@ -61,7 +61,7 @@ def of_environment(
 
     wanted = text("TEMPORAL_TLS")
     if wanted is not None and wanted.lower() not in (*_BOOLEANS, "off"):
-        raise UsageError(f"TEMPORAL_TLS {wanted!r} is not true or false", remedy="Correct it, or unset it")
+        raise UsageError(f"TEMPORAL_TLS {wanted!r} is not true or false", remedy="Set it to one of them, or unset it")
     options = TlsOptions(
         wanted=None if wanted is None else _BOOLEANS.get(wanted.lower(), False),
         ca=text("TEMPORAL_TLS_CA"),

@@ -6,10 +6,12 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kubiya_worker.errors import ConfigurationError
 
+_CORRECT: Final = "Correct it; kubiya config validate FILE checks a file"
+_EXAMPLE: Final = "kubiya config init FILE writes an example"
 VARIABLE = re.compile(r"\$\{(?:file:([^}]+)|([A-Za-z_][A-Za-z0-9_]*))\}")
 
 
@@ -40,12 +42,12 @@ def read(path: Path, known_keys: Iterable[str]) -> dict[str, FileEntry]:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigurationError(
-            f"{where} is not valid YAML{f': {problem}' if problem else ''}", remedy="Mend the file"
+            f"{where} is not valid YAML{f': {problem}' if problem else ''}", remedy=_CORRECT
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not valid YAML: it is not UTF-8", remedy="Mend the file") from error
+        raise ConfigurationError(f"{path} is not valid YAML: it is not UTF-8", remedy="Save it as UTF-8") from error
     except RecursionError as error:
-        raise ConfigurationError(f"{path} is nested too deeply", remedy="Mend the file") from error
+        raise ConfigurationError(f"{path} is nested too deeply", remedy=_CORRECT) from error
     entries: dict[str, FileEntry] = {}
     known_keys = list(known_keys)
     sections = {key.rpartition(".")[0] for key in known_keys} - {""}
@@ -56,7 +58,9 @@ def read(path: Path, known_keys: Iterable[str]) -> dict[str, FileEntry]:
         if node.tag == "tag:yaml.org,2002:null":  # a section of which every line is commented out
             return
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigurationError(f"{path}:{node.start_mark.line + 1}: {prefix or 'the file'} has to be a mapping")
+            raise ConfigurationError(
+                f"{path}:{node.start_mark.line + 1}: {prefix or 'the file'} has to be a mapping", remedy=_EXAMPLE
+            )
         for key_node, value in node.value:
             key = f"{prefix}.{key_node.value}" if prefix else str(key_node.value)
             where = f"{path}:{key_node.start_mark.line + 1}"
@@ -72,7 +76,7 @@ def read(path: Path, known_keys: Iterable[str]) -> dict[str, FileEntry]:
                 remedy = f"Did you mean {near[0]!r}?" if near else "kubiya config explain lists the options"
                 raise ConfigurationError(f"{where}: unknown key {key!r}", remedy=remedy)
             elif not isinstance(value, yaml.ScalarNode):
-                raise ConfigurationError(f"{where}: {key} has to be a single value")
+                raise ConfigurationError(f"{where}: {key} has to be a single value", remedy=_EXAMPLE)
             elif value.tag != "tag:yaml.org,2002:null":
                 entries[key] = FileEntry(str(value.value), where)
 

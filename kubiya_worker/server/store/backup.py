@@ -92,7 +92,7 @@ def put_back(backup: Path, database: Path) -> tuple[Contents, Path | None]:
 def contents(path: Path) -> Contents:
     """Check a database as SQLite does, and return what it holds; raise ConfigurationError when it is not ours."""
     if not path.is_file():
-        raise ConfigurationError(f"There is no file {path}", remedy="Check its name")
+        raise ConfigurationError(f"There is no file {path}", remedy="Check the path")
     try:
         with contextlib.closing(_opened(path)) as database:
             fault = database.execute("PRAGMA quick_check(1)").fetchone()[0]

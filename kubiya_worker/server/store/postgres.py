@@ -134,7 +134,10 @@ class PostgresDatabase(Database):
             text("select pg_try_advisory_lock(hashtext(:key), hashtext(current_schema()))"), key
         ).scalar():
             if time.monotonic() > deadline:
-                raise Unavailable(f"Another control plane has been changing the schema of {self.address} for too long")
+                raise Unavailable(
+                    f"Another control plane has been changing the schema of {self.address} for too long",
+                    remedy="Look into its log, and start this one again when it is ready",
+                )
             time.sleep(0.2)
         self.execute(text("set statement_timeout = 0"))
         try:

@@ -37,7 +37,8 @@ def transfer(source: Path, target: PostgresAddress, tell: Callable[[str, int], N
                 _copy(old, new, tell)
         except (DBAPIError, DataError) as error:
             raise Unavailable(
-                f"Nothing was moved to {target}: {getattr(error, 'orig', error)}", remedy="Mend it and run it again"
+                f"Nothing was moved to {target}: {getattr(error, 'orig', error)}",
+                remedy="Mend that, and run it again",
             ) from error
         new.execute(text("analyze"))
         return new.text_index.make()
@@ -57,7 +58,10 @@ def _copy(old: Database, new: PostgresDatabase, tell: Callable[[str, int], None]
                 copy.write_row(row)
         counts = [int(database.execute(select(func.count()).select_from(table)).scalar()) for database in (old, new)]
         if counts[0] != counts[1]:
-            raise Unavailable(f"Nothing was moved: {table.name} has {counts[1]} of {counts[0]} rows")
+            raise Unavailable(
+                f"Nothing was moved: {table.name} has {counts[1]} of {counts[0]} rows",
+                remedy="Run the command again, and report it if it says the same",
+            )
         tell(table.name, counts[0])
     for name in NUMBERED:
         query = text("select seq from sqlite_sequence where name = :name")  # also of rows that are gone
