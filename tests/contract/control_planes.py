@@ -202,13 +202,6 @@ class PlaneUnderTest:
 
         return asyncio.run(query())
 
-    def cancel_workflow(self, execution_id: str) -> None:
-        async def cancel() -> None:
-            handle = (await Client.connect(self.temporal)).get_workflow_handle(f"agent-execution-{execution_id}")
-            await handle.cancel()
-
-        asyncio.run(cancel())
-
 
 def kinds(events: list[Object], kind: str) -> list[Object]:
     """The data of the events of a type."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.support.published_plane import bodies
 from tests.support.published_plane.edge import Call, Entry, Object, Refusal, broken, unknown
-from tests.support.published_plane.world import now, shown
+from tests.support.published_plane.world import now
 
 
 def _queue(call: Call) -> Object:
@@ -156,10 +156,6 @@ async def environments(call: Call) -> Any:
 
 async def socket(call: Call) -> Any:
     raise Refusal(403, "Forbidden")
-
-
-async def execution_rows(call: Call) -> Any:
-    return [shown(e) for e in call.world.executions.values()]
 
 
 _Q = "/worker-queues/{queue}"
