@@ -1,5 +1,6 @@
-"""`try_out` tries an agent's model, or an MCP server, where executions would run: with this worker's endpoint, network,
-variables and confinement, and with the secrets that the server references.
+"""`try_out` tries an agent's model, or an MCP server, where executions would run.
+
+It has this worker's endpoint, network, variables and confinement, and the secrets that the server references.
 """
 
 from __future__ import annotations

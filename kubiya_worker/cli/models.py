@@ -132,8 +132,9 @@ def ls(base_url: str | None, config: str | None, queue: str | None, output: str)
 
 
 def _all(base_url: str | None, config: str | None) -> tuple[list[dict[str, Any]], list[tuple[dict[str, str], int]]]:
-    """Return the rows of all models, and each fault with its exit code. Raises ConfigurationError where there is
-    neither an endpoint nor a model.
+    """Return the rows of all models, and each fault with its exit code.
+
+    Raises ConfigurationError where there is neither an endpoint nor a model.
     """
     api = None if base_url else model_definitions.api_here()
     faults: list[tuple[dict[str, str], int]] = []

@@ -33,8 +33,10 @@ def document(
     whole: Mapping[str, str],
     secrets: Sequence[str] = (),
 ) -> Object:
-    """Return the test as {kind, name, spec}. `whole` has what the model read of a call, where that is known better than
-    from its event; `secrets` are values that must not be in it, beside those that are found.
+    """Return the test as {kind, name, spec}.
+
+    `whole` has what the model read of a call, where more of it is known than its event says. `secrets` are values that
+    the test must not contain, beside those that are found.
     """
     prompts = reading.prompts or [str(run.get("prompt") or "")]
     kind = "team" if run.get("execution_type") == "team" else "agent"
@@ -131,8 +133,9 @@ def _credentials(value: Any, name: str) -> Iterator[str]:
 def needed(
     kind: str, name: str, reading: RunReading, documents: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Return the definitions that a run needs: its agent or team, members, agents that were asked, environments, and
-    the rules that hold.
+    """Return the definitions that a run needs.
+
+    These are its agent or team, the members, the agents that were asked, the environments, and the rules that hold.
     """
     by_name = {(each["kind"], each["name"]): each for each in documents}
     wanted: list[Mapping[str, Any]] = []

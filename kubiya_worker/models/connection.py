@@ -1,6 +1,4 @@
-"""This module describes how a provider is reached, and the two functions that each provider's module gives a
-session.
-"""
+"""This module describes how a provider is reached, and the two functions that each provider's module has."""
 
 from __future__ import annotations
 

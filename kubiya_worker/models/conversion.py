@@ -1,5 +1,6 @@
-"""This module converts our messages, tools and settings to pydantic-ai's, and its answer to ours. Pure; heavy
-imports.
+"""This module converts our messages, tools and settings to pydantic-ai's, and its answer to ours.
+
+It is pure, but its imports are heavy.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""This module chooses the demo model's rule for a task; it has the small rules: logs, files, commands, waiting,
-talk.
-"""
+"""This module chooses the demo model's rule for a task, and has the small ones: logs, files, waiting and so on."""
 
 from __future__ import annotations
 

@@ -215,8 +215,7 @@ def unfinished(place: str) -> ModelError:
 
 
 def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iterable[str] = ()) -> ModelError | None:
-    """Return why a complete answer is unusable: refused, cut by the end of the window, or malformed; None if it is
-    usable.
+    """Return why a complete answer is unusable (refused, cut by the end of the window, malformed), or None.
 
     `finish` is pydantic-ai's finish reason, `details` the provider's other fields.
     """

@@ -31,8 +31,7 @@ NO_KEY: Final = "none"  # the client demands a key; local servers need none
 
 
 class ChatModel(AdaptedChatModel):
-    """Open an answer without reading it (wire/ does that), and send messages back in the form that their endpoint
-    accepts.
+    """Open an answer without reading it, as wire/ does that; send messages back as their endpoint accepts them.
 
     Tool calls go back byte for byte as the model wrote them, so that its prompt cache still matches.
     """

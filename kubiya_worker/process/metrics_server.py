@@ -1,8 +1,7 @@
-"""This module serves `/metrics`, `/healthz` and `/readyz` from its own threads, so they answer while the loop is
-blocked.
+"""This module serves `/metrics`, `/healthz` and `/readyz` from its own threads.
 
-They agree with the probe files and the heartbeat, because all of them read the same condition. No key is needed: the
-pages hold counts, and names of tools and models.
+So they answer while the event loop is blocked. They agree with the probe files and the heartbeat, because all of them
+read the same condition. No key is needed: the pages hold counts, and names of tools and models.
 """
 
 from __future__ import annotations
@@ -127,11 +126,10 @@ def free_port() -> int:
 
 
 class Monitor:
-    """The HTTP side of a worker; `meter` is the interceptor that measures steps, `sdk_port` serves Temporal's own
-    metrics.
+    """The HTTP side of a worker.
 
-    It listens as soon as it is made: a worker is alive while the control plane is away, and reports that it is not
-    ready.
+    `meter` is the interceptor that measures steps, and `sdk_port` serves Temporal's own metrics. It listens as soon as
+    it is made: a worker is alive while the control plane is away, and reports that it is not ready.
     """
 
     def __init__(

@@ -49,11 +49,11 @@ def own_routes(settings: Settings, variables: Mapping[str, str]) -> dict[str, Ro
 def routing_of(
     config: dict[str, Any], settings: Settings, own: Mapping[str, Route], variables: Mapping[str, str]
 ) -> Routing | None:
-    """Return the models with endpoints of their own: those of the host's list (`own`), else of the queue's own list,
-    and the models that the control plane stores for the queue.
+    """Return the models with endpoints of their own, or None where there is no list.
 
-    Where two have a name, the host's list wins over the queue's, and that over a stored model. A stored model takes no
-    other one away: names that are in no list go to the worker's endpoint as ever. None where there is no list.
+    They are those of the host's list (`own`), else of the queue's own list, and those that the control plane stores for
+    the queue. Where two have the same name, one of a list wins over a stored one. A stored model takes no other away:
+    names that are in no list go to the worker's endpoint as ever.
     """
     found = config.get("settings")
     queue_settings = found if isinstance(found, dict) else {}

@@ -60,9 +60,7 @@ def tls_of(settings: Settings, address: str, registration: Registration) -> Tls 
 
 
 def runtime(metrics_port: int | None = None) -> Runtime:
-    """Return a runtime that sends the library's log lines to our log, and serves its metrics on `metrics_port`
-    if given.
-    """
+    """Return a runtime that sends the library's log lines to our log; `metrics_port`, if given, serves its metrics."""
     forwarding = LogForwardingConfig(
         logger=logging.getLogger(CORE), append_target_to_name=False, prepend_target_on_message=False
     )

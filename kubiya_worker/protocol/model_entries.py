@@ -1,7 +1,7 @@
-"""This module has what an entry of a `model_list` can say: for the worker that reads it, and for a control plane that
-stores entries. Pure.
+"""This module has what an entry of a `model_list` can say. Pure.
 
-A control plane that took another field would store a wish that no worker keeps.
+The worker that reads entries uses it, and so does a control plane that stores them. A control plane that took another
+field would store a wish that no worker keeps.
 """
 
 from __future__ import annotations

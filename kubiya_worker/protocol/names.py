@@ -1,5 +1,6 @@
-"""This module has names and ids on the wire; the published control plane and CLI fix them, except those marked
-as ours.
+"""This module has the names and ids on the wire.
+
+The published control plane and CLI fix them, except those that are marked as ours.
 """
 
 from __future__ import annotations

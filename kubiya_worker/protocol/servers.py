@@ -48,10 +48,10 @@ def without_note(prompt: str, note: str) -> str:
 
 
 def replaced(tools: Tools, fresh: Mapping[str, Tools]) -> Tools:
-    """Return the tools with those of some servers replaced; the new ones come last, so that the others keep their
-    places.
+    """Return the tools with those of some servers replaced.
 
-    A name that is already used gets a hash: two servers that join at the same time do not know each other's names.
+    The new ones come last, so that the others keep their places. A name that is already used gets a hash: two servers
+    that join at the same time do not know each other's names.
     """
     offered = [tool for tool in tools if tool.get("source") != "mcp" or tool.get("server") not in fresh]
     names = {str(tool["name"]) for tool in offered}

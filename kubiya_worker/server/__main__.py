@@ -1,5 +1,6 @@
-"""The control plane's program runs as `python -m kubiya_worker.server --port 7777 --database FILE …`, or `…
-create-key`.
+"""The control plane's program.
+
+It is run as `python -m kubiya_worker.server --port 7777 --database FILE …`, or with `create-key` to make a key.
 """
 
 from __future__ import annotations

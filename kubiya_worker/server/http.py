@@ -1,6 +1,4 @@
-"""This module reads requests and writes replies: authentication, JSON bodies, and errors in the forms of
-docs/protocol.md#a1.
-"""
+"""This module reads requests and writes replies: authentication, JSON bodies, errors (docs/protocol.md#a1)."""
 
 from __future__ import annotations
 
@@ -243,8 +241,9 @@ def route(
     pooled: bool = False,
     audit: str = "",
 ) -> Edge:
-    """Return a route that needs a key; the handler's result becomes the JSON reply, and a Response is sent
-    unchanged.
+    """Return a route that needs a key.
+
+    The handler's result becomes the JSON reply; a Response is sent unchanged.
 
     `audit` is what the route's record says that was done, as `kind.verb`; the stores write it with the change, and
     a refusal is recorded here. A test finds the writing routes without it.

@@ -1,8 +1,8 @@
-"""This module keeps the sessions of browsers: a person signs in once, and a cookie that scripts cannot read stands for
-them.
+"""This module keeps the sessions of browsers.
 
-Only the hash of a cookie is stored. A session that a key began lives no longer than the key: it ends when the key is
-revoked. A write that a cookie authenticates also needs the session's CSRF token, which only the page itself can read.
+A person signs in once, and from then on a cookie that scripts cannot read stands for that person. Only the hash of a
+cookie is stored. A session that a key began lives no longer than the key: it ends when the key is revoked. A write that
+a cookie authenticates also needs the session's CSRF token, which only the page itself can read.
 """
 
 from __future__ import annotations

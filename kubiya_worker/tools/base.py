@@ -56,8 +56,10 @@ class LongCommandsPlace:
 
 @dataclass(frozen=True)
 class ToolContext:
-    """The surroundings of a call: `env` is the environment for tools (an agent's variables), never the worker's
-    secrets. `secrets` are those that the tool's own settings reference: for these settings only.
+    """The surroundings of a call.
+
+    `env` is the environment for tools (an agent's variables), never the worker's secrets. `secrets` are those that the
+    tool's own settings reference: for these settings only.
 
     `tell` shows one line of progress to the people who watch. A tool whose output can be read again in parts (a file)
     returns at most `output_limit` characters. One whose output cannot (of a program, a server) returns up to
@@ -86,8 +88,9 @@ class ToolFile:
 
 @dataclass(frozen=True)
 class ToolResult:
-    """The result of a call: `output` is for the model, `error` is one line or None for success, `metadata` is for
-    events.
+    """The result of a call.
+
+    `output` is for the model, `error` is one line or None for success, `metadata` is for events.
 
     `taints` replaces the spec's statement about results: False for one without text of others (a refusal). `remote`
     says whether that text comes from outside this host. `wait` says that the call is not over: what it waits for, and

@@ -64,10 +64,10 @@ def tool(
     by_skill: bool = False,
 ) -> Callable[[F], F]: ...
 def tool(function: F | None = None, **options: Any) -> F | Callable[[F], F]:
-    """Register a function (sync or async), an activity, or a class as a tool; the docstring is its description for the
-    model.
+    """Register a function (sync or async), an activity, or a class as a tool.
 
-    Without options the strictest values hold: its result taints, and it can write, execute and send.
+    Its docstring is what the model reads about it. Without options the strictest values hold: its result taints, and it
+    can write, execute and send.
     """
 
     def register(function: F) -> F:

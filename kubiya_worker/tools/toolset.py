@@ -1,5 +1,6 @@
-"""This module makes the tools of an execution from an agent's resolved skills; its table has one module per
-skill type.
+"""This module makes the tools of an execution from an agent's resolved skills.
+
+Its table has one module per skill type.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""P4: from the moment at which a model endpoint sends its first token to the moment at which a client's event stream
-has it. The way: endpoint, worker (pydantic-ai), control plane and its log, server-sent events.
+"""P4: how long a model's first token takes from its endpoint to a client's event stream.
 
-The endpoint is scripted and lives in this process, so both moments are of one clock. Baseline: the same endpoint read
-directly, without anything between.
+The way is: endpoint, worker (pydantic-ai), control plane and its log, server-sent events. The endpoint is scripted and
+lives in this process, so both moments are of one clock. Baseline: the same endpoint read directly, without anything
+between.
 """
 
 from __future__ import annotations

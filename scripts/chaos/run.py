@@ -315,8 +315,11 @@ def line_of(outcome: Outcome) -> str:
 def run(
     faults: int, seed: int, say: Say, ending: threading.Event, keep: Path | None = None, replicas: int = 1
 ) -> Report:
-    """`ending`, once set, ends it after the fault that is under way. `keep`: a folder that does not exist yet, for what
-    the run leaves; without it nothing is kept."""
+    """One run of the faults.
+
+    `ending`, once set, ends it after the fault that is under way. `keep` is a folder that does not exist yet, for what
+    the run leaves; without it nothing is kept.
+    """
     if keep is not None:
         keep.mkdir(mode=0o700, parents=True)
         return Chaos(keep, seed, say, ending, replicas).go(faults)

@@ -14,7 +14,7 @@ NAME = "payloads"
 
 @contextlib.contextmanager
 def bucket() -> Iterator[tuple[dict[str, str], Any]]:
-    """(variables for whoever uses it, a client of it)."""
+    """Start it with one bucket, NAME; give the environment variables that lead a program to it, and a client of it."""
     running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
     host, port = running.get_host_and_port()

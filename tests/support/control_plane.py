@@ -1,4 +1,4 @@
-"""The control plane's own program, alone: without Temporal, which it serves without."""
+"""The control plane's own program, alone: it serves what needs no Temporal."""
 
 from __future__ import annotations
 

@@ -23,6 +23,8 @@ KUBIYA = str(BIN / "kubiya")
 
 
 class Daemons:
+    """The workers of one home folder; whatever still runs is killed at the end."""
+
     def __init__(self, stack: Stack, folder: Path) -> None:
         self.stack = stack
         self.home = folder / "home"

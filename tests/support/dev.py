@@ -44,7 +44,8 @@ class Dev:
                 "control-plane": "kubiya_worker.server",
                 "worker": "worker.py",
             }.items():
-                if mark in text:  # a child of it may not have called exec yet
+                # The first one is it: a child that has not called exec yet has its parent's command line.
+                if mark in text:
                     found.setdefault(name, process)
         return found
 

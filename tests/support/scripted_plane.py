@@ -1,5 +1,8 @@
-"""A control plane that answers as a test says, and remembers every request: the failures that a real one cannot be made
-to have (500, 429, silence), and the exact bodies that a worker sends."""
+"""A control plane that answers as a test says, and remembers every request.
+
+It has the failures that a real one cannot be made to have (500, 429, silence), and shows the exact bodies that a worker
+sends.
+"""
 
 from __future__ import annotations
 

@@ -156,8 +156,11 @@ class Stack:
     def __init__(
         self, folder: Path, *, persistent: bool = False, ends_polls: bool = False, database: Place | None = None
     ) -> None:
-        """`ends_polls`: Temporal itself ends the polls of a worker that leaves, as a cluster's may. `database`: where
-        the control plane's data is, if not where the tests of this run have it."""
+        """Take where its data is, and how its Temporal treats workers that leave.
+
+        `ends_polls`: Temporal itself ends the polls of a worker that leaves, as a cluster's may. `database`: where the
+        control plane's data is, if not where the tests of this run have it.
+        """
         self.folder = folder
         self.traces = folder / "traces"
         self.traces.mkdir(exist_ok=True)

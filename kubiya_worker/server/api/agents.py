@@ -1,5 +1,6 @@
-"""This module serves agents and teams: definitions, skills, environment (docs/protocol.md#a7, #a8). Paths take an id or
-a name.
+"""This module serves agents and teams: definitions, skills, environment (docs/protocol.md#a7, #a8).
+
+Paths take an id or a name.
 """
 
 from __future__ import annotations

@@ -19,8 +19,7 @@ def decide(execution: Mapping[str, Any], turn: Mapping[str, Any]) -> str:
     """Return the next status after a turn, without asking a model. Pure.
 
     A chat (`execution_metadata.interactive`) waits for the person's next message. Any other execution has nobody who
-    would
-    answer, so it ends with its last text.
+    would answer, so it ends with its last text.
     """
     if turn.get("error_message") or str(turn.get("finish_reason") or "").lower() in FAILURES:
         return ex.FAILED

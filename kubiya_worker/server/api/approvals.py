@@ -1,5 +1,6 @@
-"""This module serves approval requests and their answers (docs/protocol.md#a9); a signal sends an answer to the waiting
-workflow.
+"""This module serves approval requests and their answers (docs/protocol.md#a9).
+
+A signal sends an answer to the workflow that waits for it.
 """
 
 from __future__ import annotations

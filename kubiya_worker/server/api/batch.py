@@ -23,11 +23,11 @@ def routes(single: Iterable[Any]) -> list[Edge]:
     writes = [route for route in single if isinstance(route, Edge) and route.batched]
 
     async def batch(call: Call) -> Any:
-        """Run all requests, or none; the first refused request becomes the reply, except a 404 of one marked
-        `optional`.
+        """Run all requests, or none.
 
-        A request with `if_status` runs only when the turn before it led to that `next_status`; else its answer is null.
-        `groups` instead of `requests` holds several separate batches, each with its own answer or refusal.
+        The first refused request becomes the reply, except a 404 of one that is marked `optional`. A request with
+        `if_status` runs only when the turn before it led to that `next_status`; else its answer is null. `groups`
+        instead of `requests` holds several separate batches, each with its own answer or refusal.
         """
         given = call.given
         groups = given.get("groups")

@@ -261,9 +261,7 @@ async def retry(call: Call) -> Any:
 
 
 async def create(call: Call) -> Any:
-    """Create the row of a scheduled run; its workflow runs already and chose the id, and the same id is created
-    once.
-    """
+    """Create the row of a scheduled run, whose workflow runs already and chose the id; the same id is created once."""
     given = call.given
     execution_id, kind = given["execution_id"], given["entity_type"]
     made = {"execution_id": execution_id, "status": "created"}

@@ -68,8 +68,9 @@ async def read_of(call: Call, work: Callable[[Reader, str], T]) -> T:
 
 
 def requesters(call: Call, execution: Execution) -> list[str]:
-    """Return the ids of the persons who asked for an execution: who started it, or told it something, or one that led
-    to it.
+    """Return the ids of the persons who asked for an execution.
+
+    They are those who started it or wrote to it, or started or wrote to an execution that led to it.
     """
     found: list[str] = []
     seen: set[str] = set()
@@ -123,9 +124,7 @@ async def context(call: Call) -> Any:
 
 
 async def details(call: Call) -> Any:
-    """Return the row, Temporal's description of the workflow, and the workflow's own state, as far as they are
-    available.
-    """
+    """Return what there is of: the row, Temporal's description of the workflow, and the workflow's own state."""
     execution, temporal = execution_of(call), call.plane.temporal
     workflow = workflow_of(execution)
     told: dict[str, Any] = {"execution": execution, "workflow_id": workflow.id, "workflow": None, "state": None}

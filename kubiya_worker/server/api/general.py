@@ -100,8 +100,9 @@ def _model(model_id: str, label: str, provider: str, *, recommended: bool) -> di
 
 
 def _models(call: Call) -> list[dict[str, Any]]:
-    """Return the models, the default first: the gateway's when there is a gateway, else the offline model. Those that
-    are stored come last.
+    """Return the models, the default first and the stored ones last.
+
+    The default is the gateway's model where there is a gateway, else the offline model.
     """
     gateway = bool(call.plane.litellm_url)
     demo = _model(names.DEMO_MODEL, "demo model, not an LLM", "demo", recommended=not gateway)

@@ -115,9 +115,7 @@ def queue_for(call: Call, job: Object) -> Object:
 
 
 def _attach(call: Call, job: Object, secret: str | None = None) -> tuple[Object, str | None]:
-    """Create or change the schedule and the webhook for the job's current state; return the job, and a new
-    secret if made.
-    """
+    """Bring the job's schedule and webhook to its state; return the job, and the secret where a new one was made."""
     plane, made = call.plane, None
     if secret and job["trigger_type"] != WEBHOOK:
         raise invalid("webhook_secret", "webhook_secret goes with the trigger_type webhook")
@@ -138,8 +136,9 @@ def _attach(call: Call, job: Object, secret: str | None = None) -> tuple[Object,
 
 
 def _wanted(call: Call, job: Object) -> Wanted:
-    """Return the job's schedule; it does not copy the entity's model, skills and configuration, which are read
-    at each run.
+    """Return the job's schedule.
+
+    It has no copy of the entity's model, skills and configuration: these are read at each run.
     """
     kind = job["entity_type"]
     entity = store_of(call, kind).find(call.organization_id, job["entity_id"]) or {"configuration": {}}
@@ -163,9 +162,7 @@ def _wanted(call: Call, job: Object) -> Wanted:
 
 
 def given_of(job: Object, trigger: str, override: Object | None = None, about: Object | None = None) -> Object:
-    """Return the fields of a request to execute the job; `about` describes the trigger, for the execution's
-    metadata.
-    """
+    """Return the fields of a request to execute the job; `about` is for the metadata: what triggered it."""
     config = {**job["config"], **(override or {})}
     told = {"job_id": job["id"], "job_name": job["name"], "trigger_type": trigger}
     return {

@@ -1,5 +1,6 @@
-"""This module stores approval rules, which select the tool calls that need a person (docs/protocol.md#a9); workers
-apply them.
+"""This module stores approval rules, which select the tool calls that need a person (docs/protocol.md#a9).
+
+Workers apply them.
 """
 
 from __future__ import annotations

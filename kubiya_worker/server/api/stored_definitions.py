@@ -1,5 +1,6 @@
-"""This module stands between documents {kind, name, spec} and the stored objects of each kind: it finds an object, and
-says which fields a spec gives it and which spec it has.
+"""This module stands between documents {kind, name, spec} and the stored objects of each kind.
+
+It finds an object, and says which fields a spec gives it and which spec it has.
 """
 
 from __future__ import annotations

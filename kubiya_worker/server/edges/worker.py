@@ -1,5 +1,6 @@
-"""This module types the bodies of a worker's writes (docs/protocol.md#a11); a wrong type gets 422, as on the published
-server.
+"""This module types the bodies of a worker's writes (docs/protocol.md#a11).
+
+A wrong type is answered with 422, as the published server does.
 """
 
 from __future__ import annotations

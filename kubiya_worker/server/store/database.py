@@ -216,10 +216,10 @@ class Database:
         return self.connection.execute(statement, values) if values is not None else self.connection.execute(statement)
 
     async def reading(self, work: Callable[[Reader], T], *, long: bool = False) -> T:
-        """Return what `work` reads of what was committed. It gets what executes its statements, from a pool of
-        connections where there is one; what it returns holds no open result.
+        """Return what `work` reads of what was committed.
 
-        A `long` read leaves one connection to short ones: streams go on while lists are searched.
+        `work` gets what executes its statements, from a pool of connections where there is one; what it returns holds
+        no open result. A `long` read leaves one connection to short ones: streams go on while lists are searched.
         """
         return work(self)
 

@@ -141,10 +141,10 @@ class Executions:
         return self._object(row) if row else None
 
     def own(self, execution_id: str) -> dict[str, Any]:
-        """Return what this run alone was given, beside its entity's definition: {env_vars, mcp_servers,
-        configuration}, each only if it was.
+        """Return what this run alone was given, beside its entity's definition.
 
-        Raises ConfigurationError when it cannot be opened.
+        It has those of `env_vars`, `mcp_servers` and `configuration` that the run was given. Raises ConfigurationError
+        when it cannot be opened.
         """
         found = self._db.execute(_ENVIRONMENT, {"id": execution_id}).scalar()
         if not found:

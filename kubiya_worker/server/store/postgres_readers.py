@@ -1,9 +1,9 @@
-"""This module is the pool of connections to a PostgreSQL server, for reads of what was committed: lists, counts,
-events, sessions and audit records.
+"""This module is the pool of connections to a PostgreSQL server, for reads of what was committed.
 
-The connection of postgres.py has everything else, as the event loop's thread puts its writes in their order. A read
-here runs in a thread, and holds up neither that connection nor the event loop. Each connection is asked whether it is
-alive before it is used, so that a restart of the server costs no read that begins after it.
+Lists, counts, events, sessions and audit records are read with it. The connection of postgres.py has everything else,
+as the event loop's thread puts its writes in their order. A read here runs in a thread, and holds up neither that
+connection nor the event loop. Each connection is asked whether it is alive before it is used, so that a restart of the
+server costs no read that begins after it.
 """
 
 from __future__ import annotations

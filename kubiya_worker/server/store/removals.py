@@ -1,8 +1,7 @@
-"""This module finds executions that nobody needs, removes them in small steps, and keeps what each one was and why it
-went.
+"""This module finds executions that nobody needs, and removes them in small steps.
 
-The first step takes an execution out of its organization, so that from then on nobody sees a part of it. Who is killed
-after that goes on at the next look.
+It keeps what each one was and why it went. The first step takes an execution out of its organization, so that from then
+on nobody sees a part of it. A control plane that is killed after that step goes on with the removal at its next look.
 """
 
 from __future__ import annotations

@@ -48,10 +48,10 @@ MEMBERS = {  # name -> (description, prompt, skills)
 
 
 def ensure_sample(plane: Plane, organization_id: str, model: str) -> None:
-    """Create environment and queue `default`, agent `ops`, team `triage`, and a rule that asks before files are
-    written.
+    """Create what a new control plane begins with.
 
-    Objects that exist keep a person's edits.
+    It is the environment and the queue `default`, the agent `ops`, the team `triage`, and a rule that asks before files
+    are written. Objects that exist keep a person's edits.
     """
     environment = plane.environments.find(organization_id, "default") or plane.environments.create(
         organization_id, "default", definitions.new_environment({})

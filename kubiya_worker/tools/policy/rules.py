@@ -73,8 +73,9 @@ def decide(
     tainted: Sequence[str] = (),
     others: Iterable[Decision] = (),
 ) -> Decision:
-    """Return the strictest decision; `grant` is a person's approval {approval_id, arguments_hash} for these arguments
-    only.
+    """Return the strictest decision.
+
+    `grant` is a person's approval {approval_id, arguments_hash} for these arguments only.
 
     `tainted`: what others wrote may have led to the call, which can have these effects. An allow becomes an ask, also
     one that a rule has given: the rule does not know what the model has read. `others` is what further judges say (the

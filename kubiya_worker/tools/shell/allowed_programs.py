@@ -84,8 +84,9 @@ _INTERPRETERS: Final = re.compile(
 
 @dataclass(frozen=True)
 class AllowedPrograms:
-    """The programs that may run: `allowed` and `blocked` are names or absolute paths, and "*" allows all but the
-    blocked.
+    """The programs that may run.
+
+    `allowed` and `blocked` are names or absolute paths; "*" allows all but the blocked.
     """
 
     allowed: frozenset[str]
