@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 
@@ -13,6 +14,9 @@ from kubiya_worker.models.faults import Moved, NoStream
 
 if TYPE_CHECKING:
     from kubiya_worker.models.connection import Make, Shut
+
+
+_NO_DATA: Final = (b":", b"event:", b"id:", b"retry:")  # how lines of a stream begin that hold no data
 
 
 def connect(connection: Connection) -> tuple[Make, Shut]:
@@ -33,6 +37,31 @@ async def streams_only(response: httpx2.Response) -> None:
         answer = NoStream(response.text, response.headers)
         if "candidates" not in answer.report.fields:  # Google's package reads a whole answer as a stream of one
             raise answer
+
+
+async def data_only(response: httpx2.Response) -> None:
+    """Leave comments and names of events out of a stream: Google's package takes each line for JSON."""
+    plain = "content-encoding" not in response.headers
+    if response.status_code == 200 and plain and isinstance(response.stream, httpx2.AsyncByteStream):
+        response.stream = _DataLines(response.stream)
+
+
+class _DataLines(httpx2.AsyncByteStream):
+    def __init__(self, source: httpx2.AsyncByteStream) -> None:
+        self._source = source
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        rest = b""
+        async for piece in self._source:
+            *lines, rest = (rest + piece).split(b"\n")
+            kept = b"".join(line + b"\n" for line in lines if not line.startswith(_NO_DATA))
+            if kept:
+                yield kept
+        if rest and not rest.startswith(_NO_DATA):
+            yield rest
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
 
 
 def _timeout(connection: Connection) -> httpx2.Timeout:
@@ -66,7 +95,8 @@ def _google(connection: Connection) -> tuple[Make, Shut]:
     from pydantic_ai.providers.google import GoogleProvider
 
     # Use our own client: nobody would close the one that the provider makes.
-    client = httpx2.AsyncClient(timeout=_timeout(connection), event_hooks={"response": [streams_only]})
+    hooks = {"response": [streams_only, data_only]}
+    client = httpx2.AsyncClient(timeout=_timeout(connection), event_hooks=hooks)
     provider = GoogleProvider(api_key=connection.api_key, http_client=client)  # the client retries only if told to
 
     def make(name: str) -> Any:

@@ -241,6 +241,11 @@ UNDERSTOOD = {
         Wire({"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}]}, headers=JSON),
         "a",
     ),
+    "google, comments and names of events": (
+        "google",
+        stream(": pi", "ng\n\n", "event: news\nid: 5\n", chunk({"text": "a: :b"}), ":\n", chunk(finishReason="STOP")),
+        "a: :b",
+    ),
     "google, halves of a character": (
         "google",
         stream(chunk({"text": "a\ud83d"}), chunk({"text": "\ude00b"}), chunk(finishReason="STOP")),
