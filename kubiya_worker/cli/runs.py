@@ -22,7 +22,6 @@ from kubiya_worker.cli.run_steps import APPROVAL, TOOL, steps_of
 from kubiya_worker.cli.tables import Cells, Row, field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
-from kubiya_worker.tracing import otlp_json, rebuilt
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 EVERYTHING: Final = 10**9
@@ -368,6 +367,8 @@ def export(id: str, file: str | None, output: str | None, as_test: bool, as_trac
     if as_trace:
         if as_test or output == "markdown":
             raise UsageError("--as-trace writes OTLP JSON alone", remedy="Leave --as-test and -o out")
+        from kubiya_worker.tracing import otlp_json, rebuilt  # other commands need nothing of it
+
         placed = rebuilt.spans_of(run, api.events(str(run["id"])))
         _write(file, json.dumps(otlp_json.document(placed), ensure_ascii=False), f"{len(placed)} spans")
         return

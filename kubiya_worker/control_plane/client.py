@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from urllib3.exceptions import HTTPError
@@ -19,13 +19,15 @@ from kubiya_worker import __version__
 from kubiya_worker.control_plane import errors, lenient, writes
 from kubiya_worker.control_plane.answers import API, OPTIONAL_TIMEOUT, PROBE_TIMEOUT, READ_TIMEOUT, Answers
 from kubiya_worker.control_plane.contexts import Contexts
-from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.control_plane.transport import Transport
 from kubiya_worker.control_plane.write_requests import WriteRequests
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import Event
+
+if TYPE_CHECKING:
+    from kubiya_worker.control_plane.direct import DirectConnections
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,15 @@ together from several routes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from kubiya_worker.control_plane import errors, lenient
 from kubiya_worker.control_plane.answers import API, OPTIONAL_TIMEOUT, Answers
-from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.protocol import names
+
+if TYPE_CHECKING:
+    from kubiya_worker.control_plane.direct import DirectConnections
 
 
 class Contexts:

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kubiya_worker.control_plane.json_values import decoded
+from kubiya_worker.control_plane.small_bodies import LARGEST
 
-LARGEST: Final = 65_536  # characters of texts in a body, bytes of an answer: longer ones would hold up the event loop
 TIMEOUT: Final = 3.0  # seconds for a whole request
 DISABLED_FOR: Final = 30.0  # seconds without this client after it failed: in an outage no write should wait twice
 IDLE: Final = 8  # connections that are kept
@@ -95,24 +95,3 @@ def _parsed(head: bytes) -> tuple[int, int]:
 
 def _no_length(status_line: str) -> int:
     raise ValueError(f"{status_line}: no length")
-
-
-def is_small(value: Any) -> bool:
-    """Return True when the texts in a body are short together."""
-    return _remaining(value, LARGEST) >= 0
-
-
-def _remaining(value: Any, remaining: int) -> int:
-    if isinstance(value, str):
-        return remaining - len(value)
-    if isinstance(value, dict):
-        for key, member in value.items():
-            remaining = _remaining(member, remaining - len(str(key)))
-            if remaining < 0:
-                break
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            remaining = _remaining(item, remaining - 1)
-            if remaining < 0:
-                break
-    return remaining

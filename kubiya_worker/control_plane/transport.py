@@ -13,7 +13,7 @@ import re
 import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import urllib3
@@ -21,9 +21,11 @@ from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError
 
 from kubiya_worker import proxies, trust
 from kubiya_worker.control_plane import errors
-from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.control_plane.fault_log import FaultLog
 from kubiya_worker.control_plane.json_values import decoded, encoded
+
+if TYPE_CHECKING:
+    from kubiya_worker.control_plane.direct import DirectConnections
 
 POOLS, CONNECTIONS = 4, 32  # hosts, and connections to each of them
 REDIRECTS: Final = (301, 302, 303, 307, 308)
@@ -59,6 +61,8 @@ class Transport:
         parts = urlsplit(self.base_url)
         if parts.scheme != "http" or self._proxied or not parts.hostname or parts.username:
             return None
+        from kubiya_worker.control_plane.direct import DirectConnections  # commands have no event loop
+
         return DirectConnections(parts.hostname, parts.port or 80, self._headers)
 
     def call(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from kubiya_worker.control_plane import errors, lenient
 from kubiya_worker.control_plane.answers import API, OPTIONAL_TIMEOUT, Answers
-from kubiya_worker.control_plane.direct import DirectConnections, is_small
 from kubiya_worker.control_plane.json_values import encoded
+from kubiya_worker.control_plane.small_bodies import is_small
 from kubiya_worker.control_plane.transport import Transport, detail_of, one_line
 from kubiya_worker.control_plane.write_batches import (
     Group,
@@ -24,6 +24,9 @@ from kubiya_worker.control_plane.write_batches import (
 from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import Event
+
+if TYPE_CHECKING:
+    from kubiya_worker.control_plane.direct import DirectConnections
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.control_plane import direct, writes
+from kubiya_worker.control_plane import direct, small_bodies, writes
 from kubiya_worker.control_plane.client import ControlPlane
-from kubiya_worker.control_plane.direct import DirectConnections, is_small
+from kubiya_worker.control_plane.direct import DirectConnections
 from kubiya_worker.control_plane.json_values import decoded
+from kubiya_worker.control_plane.small_bodies import is_small
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
 
@@ -122,7 +123,7 @@ async def test_one_write_a_group_and_several_groups_get_their_answers() -> None:
         assert told is not None and told[0] == [{"a": 1}, {}] and "no" in str(told[1])
         # Nothing was stored: a thread finds out why.
         assert await plane.write_requests.directly(connections, [[row]]) is None
-        large = writes.execution("e", response="x" * (direct.LARGEST + 1))
+        large = writes.execution("e", response="x" * (small_bodies.LARGEST + 1))
         assert await plane.write_requests.directly(connections, [[large]]) is None
         assert len(server.requests) == 4
         assert server.requests[0].startswith(b"POST /base/api/v1/executions/e/events/batch HTTP/1.1\r\n")
@@ -144,7 +145,7 @@ def test_a_proxy_is_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_size_of_a_body_is_that_of_its_texts() -> None:
-    half = "x" * (direct.LARGEST // 2)
+    half = "x" * (small_bodies.LARGEST // 2)
     assert is_small({"a": [half, 1, None]}) and not is_small({"a": [half, {"b": half}]})
 
 
@@ -154,7 +155,7 @@ def answer_of(value: object) -> bytes:
 
 
 async def test_the_context_of_an_execution_is_read_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"execution": {"id": "e"}, "approval_rules": [], "session": {"messages": ["x" * direct.LARGEST]}}
+    told = {"execution": {"id": "e"}, "approval_rules": [], "session": {"messages": ["x" * small_bodies.LARGEST]}}
     threads: list[object] = []
     in_thread = asyncio.to_thread
 
