@@ -204,7 +204,8 @@ class PostgresDatabase(Database):
                 cursor = self._server.cursor()
                 cursor.executemany(sql, values)
             else:
-                cursor = self._server.execute(sql, {**constants, **values} if constants else values)
+                given = {**constants, **values} if constants else values
+                cursor = self._server.execute(sql, given, prepare=prepared.prepare)
             return Rows(cursor, prepared.row)
         except psycopg.Error as error:
             self._look_at(error)

@@ -55,7 +55,8 @@ class PooledReader:
             return self._connection.execute(statement, values)
         query, constants = statement.for_postgresql
         try:
-            return Rows(self._server.execute(query, {**constants, **(values or {})}), statement.row)
+            given = {**constants, **(values or {})}
+            return Rows(self._server.execute(query, given, prepare=statement.prepare), statement.row)
         except psycopg.Error as error:
             raise as_database_error(query, error) from error
 

@@ -43,7 +43,7 @@ _THERE: Final = Prepared(text(_STATE))
 _EXTENSION: Final = (
     "select n.nspname from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pg_trgm'"
 )
-_FOUND: Final = Prepared(text("select id from executions where words like :pattern limit :most"))
+_FOUND: Final = Prepared(text("select id from executions where words like :pattern limit :most"), planned_anew=True)
 _LETTERS: Final = re.compile(rf"[^\W_]{{{SHORTEST}}}")
 _ASCII_LETTERS: Final = re.compile(rf"[a-z0-9]{{{SHORTEST}}}")
 

@@ -34,14 +34,22 @@ class Prepared:
     """A statement on columns of text and numbers. Columns of other types need SQLAlchemy, which converts them.
 
     `keys` are the columns that an insert sets; None sets all of the table. `postgresql` is the statement for
-    PostgreSQL, where it is another one.
+    PostgreSQL, where it is another one. `planned_anew`: PostgreSQL plans each run for its values, where a plan for any
+    values would be much worse for some.
     """
 
     def __init__(
-        self, statement: ClauseElement, keys: Sequence[str] | None = None, postgresql: ClauseElement | None = None
+        self,
+        statement: ClauseElement,
+        keys: Sequence[str] | None = None,
+        postgresql: ClauseElement | None = None,
+        *,
+        planned_anew: bool = False,
     ) -> None:
         self._keys = None if keys is None else list(keys)
         self._postgresql = statement if postgresql is None else postgresql
+        # What psycopg takes: None has the server keep a plan after some runs.
+        self.prepare = False if planned_anew else None
         # What the statement itself gives, such as a limit, is a constant; the rest is given when it runs.
         self.sql, self.constants = self._compiled(statement, _DIALECT)
         # Rows of a statement in text have no names.

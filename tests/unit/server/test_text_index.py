@@ -265,6 +265,26 @@ def test_without_the_right_to_make_the_extension_texts_are_read_and_the_reason_i
         database.close()
 
 
+@pytest.mark.skipif(postgres.programs() is None, reason="PostgreSQL is not installed (apt-get install postgresql)")
+async def test_postgresql_plans_each_search_for_its_words() -> None:
+    """A plan for any words asks the index, which for a word that most texts have gives nearly all executions."""
+    database = open_database(databases.server().database())
+    add(database, [row(number, "certificate") for number in range(1_500)])
+    index(database)
+    database.execute(text("analyze executions"))
+    texts = database.texts
+    kept = text("select sum(generic_plans) from pg_prepared_statements where statement like '%words like%'")
+
+    def searched(reader: Any) -> int:
+        for _ in range(12):
+            assert texts.ids(reader, "certificate", 1_000) is None
+        return reader.execute(kept).scalar() or 0
+
+    assert searched(database) == 0
+    assert await database.reading(searched) == 0
+    database.close()
+
+
 def test_a_query_has_each_part_of_the_words_once_and_as_a_plain_text() -> None:
     assert query_of("abc") == '"abc"'
     assert query_of('a"b*') == '"a""b" AND """b*"'
