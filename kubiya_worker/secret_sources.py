@@ -23,6 +23,7 @@ PREFIX: Final = "KUBIYA_SECRET_"
 FOLDER: Final = "KUBIYA_SECRETS_DIR"
 LARGEST: Final = 65_536  # characters
 TIMEOUT: Final = (3.05, 10.0)  # seconds to connect, and to read
+_CHECK_FILE: Final = "Check its path, owner and mode"
 _VAULT: Final = re.compile(r"([A-Za-z0-9._-]+(?:/[A-Za-z0-9._ -]+)*)/([A-Za-z0-9._ -]+)#([^\s#]+)")
 
 
@@ -44,7 +45,9 @@ class Variables:
 
     def check(self, reference: str) -> None:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", reference):
-            raise ConfigurationError(f"env:{reference} does not name a variable")
+            raise ConfigurationError(
+                f"env:{reference} does not name a variable", remedy="Such as env:KUBIYA_SECRET_TICKETS"
+            )
         if not reference.startswith(self._prefix):
             raise ConfigurationError(
                 f"env:{reference} may not be read", remedy=f"Name a variable that begins with {self._prefix}"
@@ -54,7 +57,10 @@ class Variables:
         self.check(reference)
         found = self._environ.get(reference)
         if not found:
-            raise ConfigurationError(f"The variable {reference} is not set where it is read")
+            raise ConfigurationError(
+                f"The variable {reference} is not set where it is read",
+                remedy="Set it in the environment of the program that reads the secret, and restart that program",
+            )
         return found
 
 
@@ -73,11 +79,16 @@ class Files:
             with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
                 found = file.read(LARGEST + 1).decode()
         except OSError as error:
-            raise ConfigurationError(f"file:{reference} cannot be read: {error.strerror}") from error
+            raise ConfigurationError(
+                f"file:{reference} cannot be read: {error.strerror}", remedy=_CHECK_FILE
+            ) from error
         except UnicodeDecodeError as error:
-            raise ConfigurationError(f"file:{reference} is not text") from error
+            raise ConfigurationError(f"file:{reference} is not text", remedy="Save it as UTF-8") from error
         if len(found) > LARGEST:
-            raise ConfigurationError(f"file:{reference} has more than {LARGEST:,} characters")
+            raise ConfigurationError(
+                f"file:{reference} has more than {LARGEST:,} characters",
+                remedy="Name a file that holds the secret alone",
+            )
         return found.removesuffix("\n").removesuffix("\r")
 
     def _path(self, reference: str) -> Path:
@@ -100,7 +111,9 @@ class Vault:
 
     def check(self, reference: str) -> None:
         if not _VAULT.fullmatch(reference) or ".." in reference.partition("#")[0].split("/"):
-            raise ConfigurationError(f"vault:{reference} is not vault:MOUNT/PATH#FIELD")
+            raise ConfigurationError(
+                f"vault:{reference} is not vault:MOUNT/PATH#FIELD", remedy="Such as vault:kv/tickets#token"
+            )
         if not self._environ.get("VAULT_ADDR"):
             raise ConfigurationError("vault: needs the address of a server", remedy="Set VAULT_ADDR and VAULT_TOKEN")
 
@@ -114,9 +127,11 @@ class Vault:
         try:
             answer = requests.get(url, headers=self._headers(), timeout=TIMEOUT, allow_redirects=False)
         except requests.RequestException as error:
-            raise Unavailable(f"Vault cannot be reached for vault:{reference} ({type(error).__name__})") from error
+            raise Unavailable(
+                f"Vault cannot be reached for vault:{reference} ({type(error).__name__})", remedy="Check VAULT_ADDR"
+            ) from error
         if answer.status_code == 404:
-            raise ConfigurationError(f"vault:{reference} is not there")
+            raise ConfigurationError(f"vault:{reference} is not there", remedy="Check its mount and its path")
         if answer.status_code in (401, 403):
             raise ConfigurationError(
                 f"Vault refuses vault:{reference} ({answer.status_code})", remedy="Check VAULT_TOKEN and its policy"
@@ -125,7 +140,9 @@ class Vault:
             raise Unavailable(f"Vault answers {answer.status_code} for vault:{reference}")
         found = _field(answer, field)
         if found is None:
-            raise ConfigurationError(f"vault:{reference}: the secret has no field of text with this name")
+            raise ConfigurationError(
+                f"vault:{reference}: the secret has no field of text with this name", remedy="Check the name after #"
+            )
         return found
 
     def _headers(self) -> dict[str, str]:
@@ -134,7 +151,7 @@ class Vault:
             try:
                 token = Path(file).expanduser().read_text("utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
-                raise ConfigurationError("The file of VAULT_TOKEN_FILE cannot be read") from error
+                raise ConfigurationError("The file of VAULT_TOKEN_FILE cannot be read", remedy=_CHECK_FILE) from error
         space = self._environ.get("VAULT_NAMESPACE", "")
         return {"X-Vault-Request": "true", "X-Vault-Token": token, **({"X-Vault-Namespace": space} if space else {})}
 

@@ -122,7 +122,9 @@ def init(file: str | None, force: bool) -> None:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
             out.write(describe.example())
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{path} cannot be written: {error.strerror}", remedy="Check the folder and the disk"
+        ) from error
     print(path)
 
 

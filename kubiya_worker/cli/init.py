@@ -76,5 +76,7 @@ def init(file: str, force: bool, schema: bool) -> None:
     except FileExistsError as error:
         raise UsageError(f"{file} exists", remedy="Give another name, or --force to overwrite it") from error
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+        raise UsageError(
+            f"{file} cannot be written: {error.strerror}", remedy="Check the folder and the disk"
+        ) from error
     print(f"{file} was written. Edit it, then run: kubiya apply -f {file}", file=sys.stderr)

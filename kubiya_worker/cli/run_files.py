@@ -70,7 +70,9 @@ def download(api: Api, execution_id: str, rows: Sequence[Row], folder: Path) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"The folder {folder} cannot be made: {error.strerror}") from error
+        raise UsageError(
+            f"The folder {folder} cannot be made: {error.strerror}", remedy="Check the folder above it and the disk"
+        ) from error
     for row in rows:
         path = str(row["path"])
         _write(folder, path, _pieces(api, execution_id, path))
@@ -101,7 +103,9 @@ def _write(folder: Path, path: str, pieces: Iterator[bytes]) -> None:
     except FileExistsError as error:
         raise UsageError(f"{folder / path} is there already", remedy="Choose another --to") from error
     except OSError as error:
-        raise UsageError(f"{folder / path} cannot be written: {error.strerror}") from error
+        raise UsageError(
+            f"{folder / path} cannot be written: {error.strerror}", remedy="Check the folder and the disk"
+        ) from error
     finally:
         if inner >= 0:
             os.close(inner)

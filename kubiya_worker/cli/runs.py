@@ -398,5 +398,7 @@ def _write(file: str | None, text: str, what: str) -> None:
     try:
         Path(file).expanduser().write_text(f"{text}\n", encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from error
+        raise UsageError(
+            f"{file} cannot be written: {error.strerror}", remedy="Check the folder and the disk"
+        ) from error
     print(f"{what}: {file}", file=sys.stderr)
