@@ -417,7 +417,7 @@ def test_a_narrow_terminal_has_no_line_that_is_too_long(dev: Dev, disk: Path) ->
             assert len(line) <= 60, line
 
 
-def test_talking_on(dev: Dev) -> None:
+def test_a_conversation_goes_on_until_done(dev: Dev) -> None:
     with dev.terminal("exec", "agent", "ops", "-i", script({"text": "first answer"})) as terminal:
         terminal.expect("first answer")
         terminal.expect("> ")

@@ -14,7 +14,7 @@ def begin(stack: PublishedStack, prompt: str, **body: Any) -> WatchedRun:
     return WatchedRun(stack, stack.execute(prompt, **body))
 
 
-def test_a_text(stack: PublishedStack) -> None:
+def test_a_text_completes_a_run_and_its_usage_is_counted(stack: PublishedStack) -> None:
     run = begin(stack, script({"text": "All is well."}))
     row = check(stack, run, "completed", response="All is well.")
     assert row["usage"]["total_tokens"] > 0

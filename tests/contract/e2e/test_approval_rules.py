@@ -43,7 +43,7 @@ def asked(stack: PublishedStack, run: WatchedRun) -> dict[str, Any]:
     return found[0]
 
 
-def test_approved(stack: PublishedStack) -> None:
+def test_a_call_that_is_approved_runs(stack: PublishedStack) -> None:
     run = begin(stack)
     approval = asked(stack, run)
     assert run.first("approval_requested")["approval_id"] == approval["id"]
@@ -55,7 +55,7 @@ def test_approved(stack: PublishedStack) -> None:
     assert [a["id"] for a in stack.world.approvals.values() if a["execution_id"] == run.id] == [approval["id"]]
 
 
-def test_rejected(stack: PublishedStack) -> None:
+def test_a_call_that_is_rejected_fails_with_the_reason(stack: PublishedStack) -> None:
     run = begin(stack)
     approval = asked(stack, run)
     stack.call("POST", f"/approvals/{approval['id']}/reject", {"reason": "not today"})
@@ -65,7 +65,7 @@ def test_rejected(stack: PublishedStack) -> None:
     assert "not today" in done["tool_error"]
 
 
-def test_expired(stack: PublishedStack) -> None:
+def test_a_call_that_nobody_answers_fails_when_its_time_is_over(stack: PublishedStack) -> None:
     stack.world.minute = 0.05
     try:
         run = begin(stack)

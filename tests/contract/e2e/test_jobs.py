@@ -25,14 +25,14 @@ def job_of(stack: PublishedStack, kind: str, entity: str, **fields: Any) -> str:
     return str(stack.call("POST", "/jobs", body)["id"])
 
 
-def test_by_hand(stack: PublishedStack) -> None:
+def test_a_job_of_an_agent_runs_by_hand(stack: PublishedStack) -> None:
     job = job_of(stack, "agent", stack.agent("manual"))
     told = stack.call("POST", f"/jobs/{job}/trigger", {"parameters": {}})
     run = WatchedRun(stack, told["execution_id"])
     check(stack, run, "completed", response="Looked at it.")
 
 
-def test_a_team_by_hand(stack: PublishedStack) -> None:
+def test_a_job_of_a_team_runs_by_hand(stack: PublishedStack) -> None:
     member = stack.agent("member")
     configuration = {"member_ids": [member], "llm": {"model": "demo"}}
     team = str(stack.call("POST", "/teams", {"name": "team", "configuration": configuration})["id"])

@@ -24,7 +24,7 @@ def ask(member: str, task: str) -> dict[str, Any]:
     return {"tools": [{"name": f"ask_{member}", "arguments": {"task": task}}]}
 
 
-def test_a_team(stack: PublishedStack) -> None:
+def test_a_team_completes_and_shows_its_members_calls(stack: PublishedStack) -> None:
     team = team_of(stack, looker={"skills": [SHELL]}, writer={})
     task = script(mine("echo seen"), {"text": "I have seen it."})
     run = execute(stack, team, script(ask("looker", task), {"text": "It was seen."}))

@@ -247,7 +247,7 @@ def test_a_person_raises_the_budget_of_a_team_once_for_all_who_wait(stack: Stack
 
 
 @pytest.mark.parametrize("mode", ["route", "collaborate", "sequential"])
-def test_modes(stack: Stack, mode: str) -> None:
+def test_each_mode_asks_its_members_and_answers(stack: Stack, mode: str) -> None:
     team = Team(stack, "a", "b", mode=mode)
     if mode == "route":
         execution = team.execute(script(team.ask(b=script({"text": "B's answer"})), {"text": "never said"}))

@@ -68,7 +68,7 @@ def test_kill_9_of_the_worker_restarts_it(daemons: Daemons) -> None:
 # -- Log rotation
 
 
-def test_rotation_flags(daemons: Daemons) -> None:
+def test_the_flags_of_the_rotation_reach_the_daemon(daemons: Daemons) -> None:
     daemons.run(
         *("worker", "start", f"--queue-id={QUEUE}", "--daemon", "--max-log-size=52428800", "--max-log-backups=10")
     )
@@ -117,7 +117,7 @@ def test_an_old_python_is_one_line(daemons: Daemons, tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_debug_logging(daemons: Daemons) -> None:
+def test_the_variables_of_debug_logging_work(daemons: Daemons) -> None:
     worker = Process(
         ["bash", "-c", f"export LOG_LEVEL=DEBUG KUBIYA_DEBUG=true; exec kubiya worker start --queue-id={QUEUE}"],
         daemons.environment(),

@@ -69,7 +69,7 @@ def test_the_callers_terminal_is_left_alone(daemons: Daemons) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
-def test_curl_health(daemons: Daemons) -> None:
+def test_curl_finds_the_health_of_control_plane_and_workers(daemons: Daemons) -> None:
     assert "healthy" in daemons.shell(f"curl -sf {daemons.stack.url}/health")
     url = f"{daemons.stack.url}/api/v1/workers/default/health"
     assert (

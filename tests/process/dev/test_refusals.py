@@ -129,7 +129,9 @@ def test_a_temporal_on_path_wins_and_its_failure_is_told(tmp_path: Path) -> None
         (("--surplus",), 64, "No such option '--surplus'. See 'kubiya dev --help'"),
     ],
 )
-def test_wrong_usage(tmp_path: Path, arguments: tuple[str, ...], code: int, says: str) -> None:
+def test_wrong_usage_is_refused_with_what_is_wrong(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, says: str
+) -> None:
     found, line = refused(tmp_path, *arguments)
     assert found == code and says in line, line
 

@@ -1,4 +1,8 @@
-"""The bodies of the writes, as the table of docs/protocol.md#a11 types them. FastAPI reads bodies with such models."""
+"""The bodies of the writes, as the table of docs/protocol.md#a11 types them. FastAPI reads bodies with such models.
+
+They are written apart from kubiya_worker/server/edges, which have much the same fields: a double that shared the types
+of our own control plane would share their mistakes.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def completed(line: str, home: Path) -> list[str]:
         ("kubiya worker status --queue-id nothing", []),
     ],
 )
-def test_bash_offers(line: str, wanted: list[str], tmp_path: Path) -> None:
+def test_bash_offers_commands_flags_and_values(line: str, wanted: list[str], tmp_path: Path) -> None:
     for queue in ("prod-queue", "dev-queue"):
         (tmp_path / ".kubiya" / "workers" / queue).mkdir(parents=True)
     assert completed(line, tmp_path) == wanted

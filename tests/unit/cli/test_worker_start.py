@@ -45,7 +45,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> list[Asked]:
         (["--pull=true", "-d"], DEFAULT, True, True),
     ],
 )
-def test_docker_flags(flags: list[str], image: str, pull: bool, detach: bool, asked: list[Asked]) -> None:
+def test_flags_choose_image_pull_and_detaching(
+    flags: list[str], image: str, pull: bool, detach: bool, asked: list[Asked]
+) -> None:
     assert call(cli, ["worker", "start", "--queue-id=q", "--type=docker", *flags]) == 0
     ((settings, detached),) = asked
     assert (settings.queue_id, settings.image_reference, settings.pull, detached) == ("q", image, pull, detach)

@@ -38,11 +38,11 @@ def test_since_is_a_time() -> None:
     assert list(Filter(since=since, level=rank("warning")).select(LINES)) == LINES[2:]
 
 
-def test_execution() -> None:
+def test_lines_of_an_execution_are_selected() -> None:
     assert list(Filter(text="e1").select(LINES)) == [LINES[2]]
 
 
-def test_times_ago() -> None:
+def test_since_takes_spans_and_times() -> None:
     assert parse_since("10m", 1000) == 400
     assert parse_since("1.5h", 10_000) == 4600
     assert parse_since("1970-01-01T00:01", 0) == 60

@@ -45,7 +45,7 @@ def test_the_running_version_by_name_is_the_running_installation() -> None:
         ({"package_source": "git+https://host/x.git@main"}, "kubiya-worker @ git+https://host/x.git@main"),
     ],
 )
-def test_sources(given: dict[str, str], requirement: str) -> None:
+def test_a_version_or_source_becomes_a_requirement(given: dict[str, str], requirement: str) -> None:
     found = plan(settings(**given), HERE, "")
     assert found.requirement == requirement and not found.folders
 

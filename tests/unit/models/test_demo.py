@@ -224,7 +224,7 @@ def test_a_log_without_errors(tmp_path: Path) -> None:
     assert "No errors" in Executor(tmp_path).converse(f"grep errors in {tmp_path}/app.log")[1].content
 
 
-def test_processes(tmp_path: Path) -> None:
+def test_a_question_about_memory_lists_processes(tmp_path: Path) -> None:
     reply = Executor(tmp_path).converse("what uses memory?")[1]
     assert "processes run here" in reply.content
     assert "MiB" in reply.content

@@ -38,7 +38,7 @@ def test_nothing_is_asked_for(config: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("config", [{"response_format": {"type": "json_object"}}, {"structured_outputs": True}])
-def test_any_object(config: dict[str, Any]) -> None:
+def test_a_format_without_a_schema_takes_any_object(config: dict[str, Any]) -> None:
     wanted = structured.requested_format(config)
     assert wanted == structured.ANY
     assert structured.read('{"a": 1}', wanted)[1] == ""

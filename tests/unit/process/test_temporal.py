@@ -33,7 +33,7 @@ def settings(**values: Any) -> Settings:
         ("127.0.0.1", "127.0.0.1:7233"),
     ],
 )
-def test_addresses(given: str, wanted: str) -> None:
+def test_an_address_without_a_port_gets_7233(given: str, wanted: str) -> None:
     assert address_of(given) == wanted
 
 

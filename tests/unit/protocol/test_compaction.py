@@ -130,7 +130,7 @@ def test_the_text_is_bounded_and_says_what_it_leaves_out() -> None:
         ({"at_tokens": 5}, 200_000, 5),
     ],
 )
-def test_the_threshold(configured: Any, window: int | None, expected: int) -> None:
+def test_the_threshold_follows_the_setting_and_the_window(configured: Any, window: int | None, expected: int) -> None:
     assert c.threshold(configured, window) == expected
 
 

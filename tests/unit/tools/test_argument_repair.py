@@ -207,7 +207,7 @@ KNOWN = ["shell", "read_file", "file.read", "now"]
         ("shell<|x|>now", None),
     ],
 )
-def test_names(name: str, meant: str | None) -> None:
+def test_a_name_is_repaired_only_where_one_tool_is_meant(name: str, meant: str | None) -> None:
     assert repaired_name(name, KNOWN) == meant
 
 

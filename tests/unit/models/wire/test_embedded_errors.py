@@ -85,5 +85,5 @@ def test_an_error_event_may_hold_only_words() -> None:
         ("tuesday", finish_reasons.UNKNOWN),
     ],
 )
-def test_reasons(word: str, kind: str) -> None:
+def test_each_finish_reason_has_its_kind(word: str, kind: str) -> None:
     assert finish_reasons.kind_of(word) == kind

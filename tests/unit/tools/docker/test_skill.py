@@ -356,7 +356,7 @@ async def test_frames_are_put_together_however_they_come(cut: int) -> None:
         ("https://engine", {}, "https://engine:2376"),
     ],
 )
-def test_addresses(url: str, environ: dict[str, str], base: str) -> None:
+def test_an_address_of_another_host_has_its_scheme_and_port(url: str, environ: dict[str, str], base: str) -> None:
     found = engine.EngineAddress.parse(url, environ)
     assert (found.base, found.local) == (base, False)
 

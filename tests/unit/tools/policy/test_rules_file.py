@@ -37,10 +37,11 @@ def test_rules_are_read_and_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["rules: []", "[]", '[{"scope_type": "all"}]', "rules:\n- {scope_type: all, enabled: false}"]
+    ("text", "count"),
+    [("rules: []", 0), ("[]", 0), ('[{"scope_type": "all"}]', 1), ("rules:\n- {scope_type: all, enabled: false}", 1)],
 )
-def test_other_forms_are_taken_too(tmp_path: Path, text: str) -> None:
-    rules_file.read(write(tmp_path, text))
+def test_a_list_alone_and_a_file_without_rules_are_taken_too(tmp_path: Path, text: str, count: int) -> None:
+    assert len(rules_file.read(write(tmp_path, text))) == count
 
 
 def test_without_a_file_there_are_no_rules() -> None:
