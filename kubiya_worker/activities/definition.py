@@ -95,7 +95,8 @@ def _load(control_plane: ControlPlane, given: ex.ExecutionInput, told: dict[str,
         model_config={**llm, **given.model_config},
         config=config,
         skills=[skill for skill in skills if lenient.flag(skill.get("enabled"), True)],
-        rules=loaded.get("approval_rules") or [],
+        # A rule that is no object is kept as one that nobody can understand: it asks for every call.
+        rules=[rule if isinstance(rule, dict) else {"name": "of another form"} for rule in _rules(loaded)],
         environment=environment,
         execution=_read_of(loaded.get("execution")),
         session=_messages(loaded.get("session")),
@@ -119,6 +120,11 @@ def _load(control_plane: ControlPlane, given: ex.ExecutionInput, told: dict[str,
         text = str(error)  # `capitalize` would put the names in it into lower case
         found.failure = ConfigurationError(text[:1].upper() + text[1:], remedy="Change the team's configuration")
     return found
+
+
+def _rules(loaded: dict[str, Any]) -> list[Any]:
+    found = loaded.get("approval_rules") or []
+    return found if isinstance(found, list) else [found]
 
 
 def _read_of(execution: Any) -> dict[str, Any]:

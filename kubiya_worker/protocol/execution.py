@@ -247,6 +247,9 @@ class ExecutionInput:
         """
         kind = "team" if raw.get("team_id") and not raw.get("agent_id") else "agent"
         config = raw.get("agent_config") if kind == "agent" else raw.get("team_config") or raw.get("config")
+        for name in ("system_prompt", "model_id"):
+            if not isinstance(raw.get(name), (str, type(None))):
+                raise ValueError(f"{name} of the execution's input is not a text")
         missing = [name for name in ("execution_id", f"{kind}_id", "prompt") if not raw.get(name)]
         if missing:
             raise ValueError(f"the execution's input lacks {', '.join(missing)}")

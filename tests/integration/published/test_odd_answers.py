@@ -67,6 +67,8 @@ ODD: dict[str, tuple[dict[str, Change], str]] = {
     "variables of other types": ({"/resolved/full": fields(env_vars={"A": 5, "B": None, "C": []})}, ""),
     "variables that are a list": ({"/resolved/full": fields(env_vars=["x"], mcp_servers=None)}, ""),
     "servers that are a text": ({"/resolved/full": fields(mcp_servers="x")}, "mcp"),
+    "rules that are texts": ({"GET /approval-rules": lambda _: ["x", None, 5]}, ""),
+    "rules without their parts": ({"GET /approval-rules": lambda _: [{}, {"action": [], "priority": "x"}]}, ""),
     "a session of texts": ({"GET /executions/": fields(messages=["x", None])}, ""),
     "writes with an empty answer": ({"PATCH /executions/": empty, "POST /executions/": empty}, ""),
     "writes with a list": ({"PATCH /executions/": lambda _: [], "POST /executions/": lambda _: ["x"]}, ""),

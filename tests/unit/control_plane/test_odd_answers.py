@@ -306,6 +306,19 @@ def test_a_configuration_that_is_none_is_named(fields: dict[str, Any], told: str
     assert caught.value.line() == f"{told}. Correct it at the control plane"
 
 
+def test_a_rule_that_is_no_object_asks_for_every_call() -> None:
+    found = begins("agent", **{"/approval-rules": ["x"]})
+    assert all(isinstance(rule, dict) for rule in found.rules)  # the history takes nothing else
+    assert rules.decide(ToolSpec("shell", "x", {"type": "object"}), {}, found.rules).kind == "ask"
+
+
+@pytest.mark.parametrize("name", ["system_prompt", "model_id"])
+def test_an_input_that_names_no_text_is_refused(name: str) -> None:
+    raw = {"execution_id": "e1", "agent_id": "a1", "prompt": "hi", name: ["x"]}
+    with pytest.raises(ValueError, match=f"{name} of the execution's input is not a text"):
+        ex.ExecutionInput.parse(raw)
+
+
 def test_a_configuration_that_came_as_text_is_read() -> None:
     found = begins("agent", **{"/agents/a1": {**AGENT, "configuration": json.dumps(AGENT["configuration"])}})
     assert found.denials
