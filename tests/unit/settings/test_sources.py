@@ -123,7 +123,7 @@ def test_a_value_can_come_from_a_file_that_the_configuration_names(write: Any, t
         ("temporal:\n  host: http://x\n", ":2: temporal.host 'http://x' is not an address, host:port"),
         ("control_plane:\n  url: http://me:pw@h\n", ":2: control_plane.url 'http://…@h' is not a URL"),
         ("control_plane:\n  url: http://a..b\n", ":2: control_plane.url 'http://a..b' is not a URL"),
-        ("[" * 4000, "is nested too deeply. Mend the file"),
+        ("[" * 4000, "is nested too deeply. Correct it"),
         ("queue_id: 'a\n", "is not valid YAML"),
         ("resources:\n  activity_timeout: 5 minutes\n", "is not a time from 1 s to 86400 s, such as 90, 300s or 5m"),
     ],
