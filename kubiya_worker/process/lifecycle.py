@@ -113,6 +113,7 @@ class Life:
         self._alive = ProbeFile(settings.alive_file)
         self._watchdog = LoopWatchdog(self._alive, self._notifier)
         self._monitor = Monitor(settings, self._counters, self._unregistered_state)
+        self._routed = False  # whether the queue or this host names endpoints of single models
 
     def _unregistered_state(self) -> dict[str, Any]:
         """Return the state of a worker that is not registered yet."""
@@ -261,7 +262,7 @@ class Life:
             startup_checks.check(settings, registration, control_plane, state.polled, self._variables, findings)
         )
         examining = asyncio.create_task(self_check.watch(settings, state.polled, findings, heartbeat.soon))
-        loading = asyncio.create_task(preload(state.polled, self._variables))
+        loading = asyncio.create_task(self._preload(registration, state.polled))
         heartbeat.start()
         status.start()
         sender.start()
@@ -381,12 +382,20 @@ class Life:
         stopping.cancel()
         return client, reading.result() if reading.done() else {}
 
+    async def _preload(self, registration: Registration, polled: asyncio.Event) -> None:
+        """Load what runs need once the worker polls; what asks models only where it knows an endpoint of some."""
+        await polled.wait()
+        settings = self._settings
+        own = settings.litellm_api_base or settings.openai_base_url or settings.openai_api_key
+        await preload(self._variables, endpoint=bool(own or registration.litellm_api_url or self._routed))
+
     def _routing(self, config: dict[str, Any]) -> Routing | None:
         """Return where models are asked, by the queue's settings and the host's, and redact the keys in it."""
         settings = self._settings
         own = queue_settings.own_routes(settings, self._variables)
         routing = queue_settings.routing_of(config, settings, own, self._variables)
         if routing is not None:
+            self._routed = bool(routing.routes)
             self._redact.add(route.key for route in routing.routes.values())
             self._redact.add(secret for route in routing.routes.values() for secret in route.compatibility.secrets)
         if settings.model_compatibility:

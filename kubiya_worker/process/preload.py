@@ -23,8 +23,7 @@ from kubiya_worker.process.late_steps import CODE
 log = structlog.get_logger()
 
 # In the order in which a run needs them. tests/process/worker/test_preload.py finds what is missing.
-NEEDED: Final = (
-    *CODE,  # first: a step that is here already waits for no other package
+MODELS: Final = (  # 45 MiB and half of the time: left out where only the demo model can be asked
     "kubiya_worker.models.session",
     "kubiya_worker.models.openai",
     "kubiya_worker.models.wire.answer_reader",
@@ -34,6 +33,8 @@ NEEDED: Final = (
     "openai.lib._chat_completion_resources",
     "openai.resources.models",
     "genai_prices.data",
+)
+TOOLS: Final = (
     "anyio._backends._asyncio",
     "anyio._core._sockets",
     "yaml",
@@ -62,15 +63,23 @@ EXTRAS: Final = {
 }
 
 
-async def preload(polled: asyncio.Event, variables: Mapping[str, str]) -> None:
-    """Wait until the worker is ready, then load all. What cannot be loaded is logged; its run says the rest."""
-    await polled.wait()
+async def preload(variables: Mapping[str, str], *, endpoint: bool) -> None:
+    """Load all that runs need. What cannot be loaded is logged; its run says the rest.
+
+    `endpoint`: whether the worker knows an endpoint of models.
+    """
     began = time.monotonic()
-    faults = await asyncio.to_thread(load_kept, (*NEEDED, *extras(variables)))
+    faults = await asyncio.to_thread(load_kept, needed(variables, endpoint=endpoint))
     garbage.keep_loaded()
     for fault in faults:
         log.warning("worker.not_loaded", error=fault)
     log.info("worker.loaded", seconds=time.monotonic() - began)
+
+
+def needed(variables: Mapping[str, str], *, endpoint: bool) -> list[str]:
+    """Return the modules that runs need. CODE is first: a step that is here already waits for no other package."""
+    providers = extras(variables)
+    return [*CODE, *(MODELS if endpoint or providers else ()), *TOOLS, *providers]
 
 
 def load_kept(modules: Iterable[str]) -> list[str]:

@@ -104,6 +104,18 @@ def test_a_first_run_imports_nothing(stack: Stack, endpoint: ModelEndpoint) -> N
 
 
 @pytest.mark.timeout(240)
+def test_without_an_endpoint_a_run_imports_nothing_either_and_what_asks_models_is_left_out(stack: Stack) -> None:
+    worker = stack.worker("default", ready=True, kill_at="", PYTHONPROFILEIMPORTTIME="1")
+    worker.expect("worker.loaded")
+    before = len(worker.lines)
+    assert ran(stack, stack.agent("first", skills=SKILLS)) == "completed"
+    names = [line.rpartition("|")[2].strip() for line in worker.lines if line.startswith("import time:")]
+    assert not {"openai", "pydantic_ai"}.intersection(names)
+    imported = [line.rpartition("|")[2].strip() for line in worker.lines[before:] if line.startswith("import time:")]
+    assert not imported, "\n".join(imported)
+
+
+@pytest.mark.timeout(240)
 def test_a_package_that_is_replaced_under_a_worker_fails_nothing(
     stack: Stack, endpoint: ModelEndpoint, tmp_path: Path
 ) -> None:

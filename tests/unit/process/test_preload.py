@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kubiya_worker.import_lock import IMPORTS
-from kubiya_worker.process.preload import extras, load
+from kubiya_worker.process.late_steps import CODE
+from kubiya_worker.process.preload import extras, load, needed
 
 
 @pytest.mark.parametrize("environ", [{}, {"ANTHROPIC_API_KEY": ""}, {"PATH": "/bin"}])
@@ -21,6 +22,18 @@ def test_an_extra_without_its_key_is_left_out(environ: dict[str, str]) -> None:
 def test_an_extra_with_its_key_is_loaded_when_it_is_installed() -> None:
     pytest.importorskip("anthropic", reason="pip install 'kubiya-worker[anthropic]'")
     assert "pydantic_ai.models.anthropic" in extras({"ANTHROPIC_API_KEY": "sk-ant-test"})
+
+
+def test_what_asks_models_is_left_out_where_only_the_demo_model_can_be_asked() -> None:
+    asks, tools = "kubiya_worker.models.session", "kubiya_worker.tools.mcp.client"
+    assert {asks, tools} <= set(needed({}, endpoint=True))
+    alone = needed({}, endpoint=False)
+    assert asks not in alone and tools in alone and alone[0] == CODE[0]
+
+
+def test_a_key_of_a_provider_says_that_models_are_asked() -> None:
+    pytest.importorskip("anthropic", reason="pip install 'kubiya-worker[anthropic]'")
+    assert "kubiya_worker.models.session" in needed({"ANTHROPIC_API_KEY": "sk-ant-test"}, endpoint=False)
 
 
 def test_what_cannot_be_imported_is_told_and_the_rest_is_loaded() -> None:
