@@ -16,11 +16,11 @@ from tests.support.stack import ROOT
 
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code of the commit before this one; it runs in this venv."""
+    """The code of the commit before this one, and what its link `_supervisor` leads to; it runs in this venv."""
     folder = tmp_path_factory.mktemp("previous")
     archive = folder / "code.tar"
     git = ["git", "-C", str(ROOT), "-c", f"safe.directory={ROOT}", "archive", "--output", str(archive), "HEAD~1"]
-    made = subprocess.run([*git, "kubiya_worker"], capture_output=True, text=True)
+    made = subprocess.run([*git, "kubiya_worker", "supervisor"], capture_output=True, text=True)
     if made.returncode:
         pytest.skip(f"no previous commit here (a shallow clone, or no repository): {made.stderr.strip()}")
     subprocess.run(["tar", "-xf", str(archive), "-C", str(folder)], check=True)
