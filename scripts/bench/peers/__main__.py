@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    python = environment(options.environment)
+    python = environment(options.environment.absolute())
     facts = machine()
     with ModelEndpoint(by_model=json.loads(json.dumps(SCRIPTS))) as endpoint, rig(slots=SLOTS) as bench:
         measured = rows(Contest(bench, endpoint, python), options.quick)
