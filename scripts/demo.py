@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from kubiya_worker._supervisor.posix import kernel
 from kubiya_worker.launch.guarded_program import GuardedProgram
 from kubiya_worker.launch.stack_folder import read_env
 
@@ -139,16 +141,24 @@ def run(folder: Path, environment: dict[str, str], *, team: bool, as_json: bool)
         prompt = f"The application under {folder} is down. Find out why."
     whom = ["team", "triage"] if team else ["agent", "ops"]
     arguments = ["exec", *whom, prompt, "--approve", "--timeout", f"{RUN_WITHIN:g}s"]
+    ends_with_us = functools.partial(kernel.die_with_parent, signal.SIGTERM, os.getpid())
+    kernel.load()
     if as_json:
         process = subprocess.run(
-            command(*arguments, "-o", "json"), env=environment, capture_output=True, text=True, check=False
+            command(*arguments, "-o", "json"),
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=ends_with_us,
         )
         lines = process.stdout.splitlines()
         if process.returncode or not lines:
             raise Failed(f"the run ended with exit code {process.returncode}: {process.stderr.strip()[-500:]}")
         return dict(json.loads(lines[-1]))
     say(f'kubiya exec {" ".join(whom)} "{prompt}" --approve')
-    code = subprocess.run(command(*arguments, "--stream"), env=environment, check=False).returncode
+    argv = command(*arguments, "--stream")
+    code = subprocess.run(argv, env=environment, check=False, preexec_fn=ends_with_us).returncode
     if code:
         raise Failed(f"the run ended with exit code {code}")
     return {}
