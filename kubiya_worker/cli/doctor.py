@@ -11,7 +11,6 @@ import click
 
 from kubiya_worker.cli.options import config_file, resolved, settings
 from kubiya_worker.cli.terminal import Paint, one_line
-from kubiya_worker.doctor.all_checks import checks
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Report, Result, examine
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.launch import dev_worker
@@ -27,6 +26,8 @@ def doctor(queue_id: str | None, config: str | None, as_json: bool) -> int:
 
     Example: kubiya doctor
     """
+    from kubiya_worker.doctor.all_checks import checks  # loads models, payloads and the client: no help text needs them
+
     configured: Settings | None = None
     problem: WorkerError | None = None
     stack = dev_worker.find(os.environ)  # its queue is examined where no other one is named

@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,9 +19,10 @@ from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.tables import field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigurationError, UsageError
-from kubiya_worker.tools import secret_values
-from kubiya_worker.tools.mcp.trial import ServerTrial, try_server
 from kubiya_worker.tools.redaction import Redactor
+
+if TYPE_CHECKING:
+    from kubiya_worker.tools.mcp.trial import ServerTrial
 
 FILES: Final = (".json", ".yaml", ".yml")
 FORMATS: Final = click.Choice(["text", "json"])
@@ -187,6 +188,9 @@ def _here(each: mcp_configured.Configured, tool: str, arguments: str) -> dict[st
 
 
 def _try(each: mcp_configured.Configured, tool: str, arguments: str) -> tuple[ServerTrial, Redactor]:
+    from kubiya_worker.tools import secret_values
+    from kubiya_worker.tools.mcp.trial import ServerTrial, try_server  # loads the sessions with servers
+
     try:
         server = each.parsed()
         if server is None:

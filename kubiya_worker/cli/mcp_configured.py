@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from kubiya_worker.cli import choice
@@ -15,8 +15,10 @@ from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.terminal import one_line
 from kubiya_worker.errors import ConfigurationError, UsageError
 from kubiya_worker.protocol.mcp_keys import OWN
-from kubiya_worker.tools import mcp, secret_values
 from kubiya_worker.tools.redaction import Redactor
+
+if TYPE_CHECKING:
+    from kubiya_worker.tools.mcp import McpServer
 
 KEYS: Final = ("mcpServers", "mcp_servers", "servers")  # keys that other clients use for the map of servers in a file
 
@@ -32,9 +34,11 @@ class Configured:
     stored: bool = False  # as a definition of its own, which `owners` name
     tested_at: str = ""  # the path below which a worker's test is asked for; empty for one of a file
 
-    def parsed(self) -> mcp.McpServer | None:
+    def parsed(self) -> McpServer | None:
         """Return the server as it would be used; None when it is switched off. Raises ConfigurationError."""
-        return next(iter(mcp.parse({self.name: self.raw})), None)
+        from kubiya_worker.tools.mcp import parse  # loads the sessions with servers, which no help text needs
+
+        return next(iter(parse({self.name: self.raw})), None)
 
 
 def row(each: Configured) -> dict[str, Any]:
@@ -48,6 +52,8 @@ def row(each: Configured) -> dict[str, Any]:
         return {**row, "state": f"wrong: {error.line()}"}
     if server is None:
         return {**row, "state": "off", "where": str(raw.get("command") or raw.get("url") or "")}
+    from kubiya_worker.tools import secret_values
+
     where = server.url or " ".join((server.command, *server.args))
     return {
         **row,
@@ -89,11 +95,13 @@ def of_all(api: Api, only: str | None = None) -> list[Configured]:
 
     With `only` return those of this agent or team. Raises as the control plane's client does.
     """
+    from kubiya_worker.tools.mcp import merged
+
     found = _KnownServers({} if only else _stored(api))
     for kind, entity in _entities(api, only):
         environment = api.full_environment(kind, str(entity["id"]))
         config = entity.get("configuration") or {}
-        servers = mcp.merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
+        servers = merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
         found.add(kind, entity, servers, environment)
     for entity in () if only else api.environments():
         own = entity.get("execution_environment") or {}

@@ -12,7 +12,6 @@ from kubiya_worker.cli import apply as changes
 from kubiya_worker.cli import choice, completion, definition_files, kinds, mcp_configured, reason
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.errors import UsageError
-from kubiya_worker.tools import mcp
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"]}
 KIND: Final = "mcp-server"
@@ -56,6 +55,8 @@ def edit(name: str, agent: str | None) -> None:
     """
     import yaml
 
+    from kubiya_worker.tools.mcp import parse  # loads the sessions with servers, which no help text needs
+
     api = connect()
     known = _Known(api, agent)
     name = known.name(name)
@@ -75,7 +76,7 @@ def edit(name: str, agent: str | None) -> None:
             raise UsageError(f"{file} is no YAML: {reason[:300]}", remedy="Correct it, and edit again") from error
         if not isinstance(server, dict):
             raise UsageError(f"{file} holds no server", remedy="A server has a command, or a url")
-        mcp.parse({name: server})  # raises ConfigurationError: nothing wrong is stored
+        parse({name: server})  # raises ConfigurationError: nothing wrong is stored
         changes.show(api.apply([each.changed(name, server) for each in owned], source=changes.SOURCE))
 
 

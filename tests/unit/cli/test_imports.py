@@ -21,10 +21,30 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-@pytest.mark.parametrize("command", [["jobs", "ls"], ["runs", "ls"], ["apply"], ["exec", "agent"], ["approvals", "ls"]])
-def test_it_loads_nothing_that_only_a_worker_needs(command: list[str]) -> None:
+def modules_of_help(command: list[str]) -> set[str]:
     argv = [sys.executable, "-c", ASK, json.dumps(command)]
     done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60)
-    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("command", [["jobs", "ls"], ["runs", "ls"], ["apply"], ["exec", "agent"], ["approvals", "ls"]])
+def test_it_loads_nothing_that_only_a_worker_needs(command: list[str]) -> None:
+    loaded = modules_of_help(command)
     assert "kubiya_worker.control_plane.client" in loaded
     assert loaded.isdisjoint(HEAVY), loaded.intersection(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("command", "heavy"),
+    [
+        (["doctor"], (*HEAVY, "kubiya_worker.models", "kubiya_worker.process.runtime")),
+        (["models", "ls"], ("kubiya_worker.activities", "kubiya_worker.process.runtime", "temporalio")),
+        (["mcp", "ls"], ("kubiya_worker.tools.mcp", "temporalio")),
+    ],
+)
+def test_a_help_text_loads_nothing_that_only_the_commands_work_needs(
+    command: list[str], heavy: tuple[str, ...]
+) -> None:
+    loaded = modules_of_help(command)
+    assert f"kubiya_worker.cli.{command[0]}" in loaded
+    assert loaded.isdisjoint(heavy), loaded.intersection(heavy)
