@@ -187,10 +187,11 @@ async def add_events(call: Call) -> Any:
     execution_id, given = execution_id_of(call), call.given
     events: list[ev.Event] = given["events"]
     ready = call.plane.turns.ready(execution_id, [*events, {"after": given.get("after") or []}])
-    new = call.plane.publish(execution_id, events[:ready]) if ready else 0
+    with call.plane.database.transaction():  # in which the log's last number is known
+        new = call.plane.publish(execution_id, events[:ready]) if ready else 0
+        last = call.plane.events.last(execution_id)
     if ready <= len(events):
         raise ApiError(425, "What comes before these events is not here yet")
-    last = call.plane.events.last(execution_id)
     return {"success": True, "accepted": new, "duplicates": len(events) - new, "last_sequence": last}
 
 

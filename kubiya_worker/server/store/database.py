@@ -108,6 +108,7 @@ class Database:
         self.rollbacks = 0  # caches of written rows compare this number, to drop what was undone
         self._depth = 0
         self._changes: list[Change] = []
+        self.held: dict[str, int | None] = {}  # see `hold`
         self._lock: int | None = None
         self.texts: TextIndex
         self._engine = create_engine(f"sqlite:///{path}", poolclass=StaticPool, connect_args={"timeout": 10})
@@ -296,6 +297,14 @@ class Database:
         self.connection.exec_driver_sql("VACUUM")
         self.connection.commit()
         self.connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def hold(self, execution_id: str, last: int | None = None) -> None:
+        """Note that the transaction that is open holds an execution's row, and the last number of its log if known.
+
+        Until its end no other process numbers anything of this execution. One process alone notes nothing.
+        """
+        if self.shared and self._depth and (last is not None or execution_id not in self.held):
+            self.held[execution_id] = last
 
     def changed(self, change: Change) -> None:
         """Have what was changed recorded in the transaction that is open."""

@@ -14,7 +14,7 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol.events import Event, now
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
-from kubiya_worker.server.store.executions import TURN
+from kubiya_worker.server.store.executions import take_turn
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.statement import Prepared
 from kubiya_worker.server.store.stored_events import StoredEvents
@@ -31,6 +31,15 @@ _KNOWN = Prepared(
     postgresql=text(
         "select event_id from events where execution_id = :e and "
         "event_id in (select json_array_elements_text(cast(:ids as json)))"
+    ),
+)
+# What the next events are compared with, in one round trip.
+_STATE = Prepared(
+    text("select null, null"),
+    postgresql=text(
+        "select (select max(sequence) from events where execution_id = :e), "
+        "array(select event_id from events where execution_id = :e and "
+        "event_id in (select json_array_elements_text(cast(:ids as json))))"
     ),
 )
 _OWNER = Prepared(text("select organization_id from executions where id = :e"))
@@ -89,7 +98,8 @@ class Events(StoredEvents):
     def last(self, execution_id: str) -> int:
         """Return the highest number given out, or 0."""
         if self._db.shared:
-            return super().last(execution_id)
+            held = self._db.held.get(execution_id)
+            return super().last(execution_id) if held is None else held
         self._drop_undone()
         if len(self._last) > CACHED:
             self._owners.clear()
@@ -122,10 +132,10 @@ class Events(StoredEvents):
 
         Call this in a transaction: where other processes number events too, they wait for its end.
         """
-        if self._db.shared:
-            self._db.execute(TURN, {"e": execution_id})
-        sequence = start = self.last(execution_id)
-        known = self.known(execution_id, [e["event_id"] for e in events if e.get("event_id") is not None])
+        take_turn(self._db, execution_id)
+        ids = [e["event_id"] for e in events if e.get("event_id") is not None]
+        start, known = self._state(execution_id, ids)
+        sequence = start
         micros = time.time_ns() // 1000
         rows, decisions = [], []
         for event in events:
@@ -155,12 +165,21 @@ class Events(StoredEvents):
         if rows:
             with self._db.transaction():
                 self._db.execute(_INSERT, rows)
+                self._db.hold(execution_id, sequence)
                 if not self._db.shared:
                     self._last[execution_id] = sequence
                     self._note(execution_id, rows)
                 if decisions:
                     self._told_decisions(execution_id, decisions)
         return sequence - start
+
+    def _state(self, execution_id: str, ids: Sequence[str]) -> tuple[int, set[str]]:
+        """Return the highest number given out, or 0, and those of the ids that are stored."""
+        if not self._db.shared or not ids or self._db.held.get(execution_id) is not None:
+            return self.last(execution_id), self.known(execution_id, ids)
+        last, known = self._db.execute(_STATE, {"e": execution_id, "ids": dumps(ids)}).first()
+        self._db.hold(execution_id, last or 0)
+        return last or 0, set(known)
 
     def _note(self, execution_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep the ids of a log from its first event on, so that the next events need no look into the database."""
@@ -223,3 +242,4 @@ class Events(StoredEvents):
             with self._db.transaction():
                 self._db.execute(_INSERT, rows)
                 self._last[execution_id] = len(rows)
+                self._db.hold(execution_id, len(rows))

@@ -44,6 +44,13 @@ _REACH = Prepared(select(T.c.organization_id, T.c.queue_id, T.c.entity_id).where
 _STATUS = Prepared(text("select status from executions where id = :id"))
 
 
+def take_turn(database: Database, execution_id: str) -> None:
+    """Hold an execution's row until the end of the transaction that is open, where other processes write too."""
+    if database.shared and execution_id not in database.held:
+        database.execute(TURN, {"e": execution_id})
+        database.hold(execution_id)
+
+
 def within(scope: Scope) -> list[Any]:
     """Return the conditions that an execution is within a key's scope."""
     limits = ((T.c.queue_id, scope.queues), (T.c.entity_id, scope.agents))
@@ -94,6 +101,7 @@ class Executions:
         }
         with self._db.transaction():
             self._db.execute(_INSERT, {**row, **hidden})
+            self._db.hold(row["id"])
             made = {**data, **row}
             self.told(made, "start", None, {name: made.get(name) for name in STARTED})
         return made
@@ -196,6 +204,7 @@ class Executions:
                 self._db.execute(_SAVE, {**values, "data": dumps(data)})
             elif not self._db.execute(_SAVE_AS_READ, {**values, "data": dumps(data), "was": was}).rowcount:
                 raise Stale
+            self._db.hold(execution["id"])
         return execution
 
     def delete(self, execution: Execution) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, insert, select
 
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.database import Database, dumps
-from kubiya_worker.server.store.executions import TURN
+from kubiya_worker.server.store.executions import take_turn
 from kubiya_worker.server.store.statement import Prepared
 
 START: Final = "start"  # argument: the workflow's input
@@ -49,8 +49,7 @@ class Outbox:
             raise TooLarge(f"The request comes to {len(text):,} bytes for Temporal; at most {MAX_ARGUMENT:,} are taken")
         row = {"execution_id": execution_id, "action": kind, "argument": text}
         with self._db.transaction():
-            if self._db.shared:  # else another server could commit a higher number before this one
-                self._db.execute(TURN, {"e": execution_id})
+            take_turn(self._db, execution_id)  # else another server could commit a higher number before this one
             self._db.execute(_ADD, row)
 
     def next(self, execution_id: str) -> Action | None:

@@ -62,6 +62,7 @@ class PostgresDatabase(Database):
         self.rollbacks = 0
         self._depth = 0
         self._changes: list[Change] = []
+        self.held = {}
         self._lock = None
         self._begun = False  # whether the server has the transaction that is open here
         self._doomed = False  # whether that transaction is lost with its connection
@@ -251,6 +252,7 @@ class PostgresDatabase(Database):
             raise DatabaseAway("the connection was lost in the middle of a transaction")
         if self._begun:
             self._begun = False
+            self.held.clear()
             try:
                 self._server.execute("commit")
             except psycopg.Error as error:
@@ -264,6 +266,7 @@ class PostgresDatabase(Database):
             except psycopg.Error as error:
                 self._lose(str(error))
         self._begun = False
+        self.held.clear()
         if self._depth == 1:
             self._doomed = False
 

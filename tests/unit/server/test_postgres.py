@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,8 +21,9 @@ from kubiya_worker.server.sealing import KeyInMemory, Seal
 from kubiya_worker.server.store.address import PostgresAddress, place_of
 from kubiya_worker.server.store.database import HEAD, Database, Stale
 from kubiya_worker.server.store.events import Events
-from kubiya_worker.server.store.executions import Executions
+from kubiya_worker.server.store.executions import TURN, Executions
 from kubiya_worker.server.store.opened import open_database
+from kubiya_worker.server.store.outbox import START, Outbox
 from kubiya_worker.server.store.statement import Prepared
 from tests.support import databases, postgres
 from tests.support.api import Api
@@ -266,6 +268,78 @@ def test_events_of_several_writers_have_numbers_without_gaps_and_each_once(serve
     assert len({row[1] for row in rows}) == 300
     first.close()
     second.close()
+
+
+def test_writers_that_hold_the_row_by_its_change_have_numbers_without_gaps_too(server: PostgresServer) -> None:
+    first, second = two(server)
+    executions(first).create(dict(EXECUTION), own={})
+
+    def write(database: Database, mine: int) -> None:
+        store, events = executions(database), Events(database)
+        for number in range(50):
+            told = [{"event_id": f"{mine}-{number}-{n}", "event_type": "notice", "data": {}} for n in range(2)]
+            while True:
+                found = store.get("o", "e1")
+                assert found is not None
+                with contextlib.suppress(Stale), database.transaction():
+                    store.save({**found, "response": f"{mine}-{number}"})
+                    events.append("e1", told[:1])
+                    events.append("e1", told)
+                    break
+
+    threads = [threading.Thread(target=write, args=(each, n)) for n, each in enumerate((first, second))]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(120)
+    rows = first.execute(text("select sequence, event_id from events order by sequence")).all()
+    assert [row[0] for row in rows] == list(range(1, 201))
+    assert len({row[1] for row in rows}) == 200
+    first.close()
+    second.close()
+
+
+def asked(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list to which each statement is added that the database runs from now on."""
+    found: list[str] = []
+    execute = database.execute
+
+    def noted(statement: object, values: object = None) -> object:
+        found.append(statement.sql if isinstance(statement, Prepared) else str(statement))
+        return execute(statement, values)
+
+    monkeypatch.setattr(database, "execute", noted)
+    return found
+
+
+def test_a_transaction_takes_its_turn_and_asks_for_the_last_number_once(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, other = two(server)
+    store, events = executions(database), Events(database)
+    told = [{"event_id": name, "event_type": "notice", "data": {}} for name in "abcd"]
+    found = asked(database, monkeypatch)
+    with database.transaction():
+        store.create(dict(EXECUTION), own={})
+        Outbox(database).add("e1", START)
+    assert TURN.sql not in found  # nobody else sees a new row
+    found.clear()
+    with database.transaction():
+        assert (events.append("e1", told[:1]), events.append("e1", told[:2]), events.last("e1")) == (1, 1, 2)
+    assert (found.count(TURN.sql), len(found)) == (1, 5)
+    found.clear()
+    with pytest.raises(RuntimeError), database.transaction():
+        events.append("e1", told[2:3])
+        raise RuntimeError
+    with other.transaction():
+        Events(other).append("e1", told[3:])
+    with database.transaction():  # what was held and known before counts no more
+        events.append("e1", told[2:3])
+    assert found.count(TURN.sql) == 2
+    rows = other.execute(text("select sequence, event_id from events order by sequence")).all()
+    assert [tuple(row) for row in rows] == [(1, "a"), (2, "b"), (3, "d"), (4, "c")]
+    database.close()
+    other.close()
 
 
 def test_what_another_server_has_changed_is_not_overwritten(server: PostgresServer) -> None:
