@@ -23,7 +23,7 @@ from kubiya_worker.launch import home as homes
 from kubiya_worker.launch.venv import find_python
 
 OLDEST: Final = (3, 11)
-PACKAGES: Final = ("temporalio", "click", "requests", "psutil", "structlog", "yaml", "pydantic_ai", "daemon")
+PACKAGES: Final = ("temporalio", "click", "requests", "psutil", "structlog", "yaml", "httpx2", "daemon")
 DISK_FAIL, DISK_WARN = 100 * 2**20, 1024 * 2**20  # bytes free
 INODES_WARN: Final = 10_000
 VENV_WITHIN: Final = 20.0  # seconds for a venv's Python to start

@@ -21,8 +21,6 @@ OFF: Final = "off"
 TIMES: Final = ("5m", "1h")
 LEAST_TOKENS: Final = 1024  # most models do not keep a shorter prefix (the minimum is 512 to 4,096)
 
-SETTING: Final = "kubiya_caching"  # a key in pydantic-ai's settings: how long the marked parts of this request are kept
-PARTS_ONLY: Final = "kubiya_caching_parts_only"  # a key in pydantic-ai's settings: see mark_messages
 PARTS_ONLY_AT: Final = ("openrouter.ai",)
 
 

@@ -1,20 +1,14 @@
-"""This module describes how a provider is reached, and the two functions that each provider's module has."""
+"""This module describes how a provider is reached."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from kubiya_worker.models.base import IDLE_TIMEOUT
 from kubiya_worker.models.compatibility import NOTHING, Compatibility
-
-if TYPE_CHECKING:
-    from pydantic_ai.models import Model as ProviderModel
-
-    Make = Callable[[str], ProviderModel]  # makes the provider's model from its name
-    Shut = Callable[[], Awaitable[None]]  # closes the provider's connections
 
 GATEWAY: Final = "gateway"  # any OpenAI-compatible server at the user's own address
 CONNECT_TIMEOUT: Final = 10.0  # seconds
@@ -47,6 +41,11 @@ class Connection:
     def official(self) -> bool:
         """Return whether it is OpenAI's own server, which refuses unknown fields."""
         return urlsplit(self.base_url).hostname == OPENAI_HOST
+
+    @property
+    def label(self) -> str:
+        """Return the name under which answers of a chat endpoint are stored."""
+        return "openai" if self.official else "litellm" if self.metadata else "openai-compatible"
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeVar
 from pydantic_ai import messages as pai
 from pydantic_ai.models import StreamedResponse
 
-from kubiya_worker.models import conversion, faults
+from kubiya_worker.models import conversion, faults, native_faults
 from kubiya_worker.models.base import LARGEST_ANSWER, TEXT, THINKING, THOUGHT, Delta, ModelError, ModelReply
 from kubiya_worker.models.connection import Connection
 from kubiya_worker.models.wire.answer_reader import AFTER_REASON
@@ -106,7 +106,7 @@ class EventReading:
         if isinstance(error, ModelError):
             return error
         place, secrets = self._connection.place, self._connection.secrets
-        found = faults.fault(error, place, streaming=True, secrets=secrets)
+        found = native_faults.fault(error, place, streaming=True, secrets=secrets)
         return found or faults.unreadable(error, place, secrets)
 
     def _paid(self, error: ModelError) -> ModelError:

@@ -1,15 +1,12 @@
-"""This module turns errors of model calls (exceptions of clients, reports of providers) into ModelError.
+"""This module turns reports of providers, and what else goes wrong in a model call, into ModelError.
 
 A report is classified by its status, codes, types and fields, and by its words only when these are not enough. Pure.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-
-from pydantic_ai import exceptions as pai
 
 from kubiya_worker.models import base, fault_kinds, leaked_keys, remedies, retry_after, window_overflow
 from kubiya_worker.models.base import FEW, MANY, ModelError
@@ -19,11 +16,6 @@ from kubiya_worker.models.wire import embedded_errors, finish_reasons
 LONGEST_MESSAGE: Final = 300  # characters of a provider's message that are shown to a person
 
 _WINDOW: Final = "model_context_window_exceeded"  # Anthropic's reason for an answer that the end of the window cut
-# Errors of boto3 and google-auth, which look for credentials at the first call. By name, since they may not be
-# installed.
-_NO_CREDENTIALS: Final = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "DefaultCredentialsError"}
-)
 
 _TOO_LONG_REMEDY: Final = "Shorten the conversation or choose a model with a larger context window"
 _LET_IN: Final = {
@@ -49,43 +41,6 @@ class NoStream(Exception):
     def __init__(self, body: str, headers: Mapping[str, str]) -> None:
         super().__init__("no stream")
         self.report = ProviderReport(None, body, headers, in_stream=True)
-
-
-def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[str] = ()) -> ModelError | None:
-    """Return the ModelError for a client's exception; None when the exception is a bug of ours.
-
-    `streaming` says whether the answer had begun. No part of `secrets` appears in the message.
-    """
-    secrets = list(secrets)
-    for cause in _causes(error):
-        if isinstance(cause, Moved):
-            return moved(cause, place, secrets)
-        if isinstance(cause, NoStream):
-            return no_stream(cause.report, place, secrets)
-    if isinstance(error, pai.ModelAPIError) and not isinstance(error, pai.ModelConnectionError):
-        report = _report_of(error)
-        if report.status is not None or report.codes or report.body is not None or _kind_of_client(error):
-            return reported(report, place, secrets, kind_of_client=_kind_of_client(error))
-    words = clean(_words(error), secrets)
-    if isinstance(error, (pai.ModelAPIError, pai.UnexpectedModelBehavior)):
-        if streaming or not isinstance(error, pai.ModelConnectionError):
-            return ModelError(
-                f"The answer of {place} broke off: {words}",
-                kind=base.CUT_STREAM,
-                tries=MANY if isinstance(error, pai.ModelConnectionError) else FEW,
-                remedy="Try again" if streaming else "Try again; if it stays, check the endpoint's address",
-            )
-        return ModelError(
-            f"The model endpoint {place} cannot be reached: {words}",
-            kind=base.UNAVAILABLE,
-            retryable=True,
-            remedy=f"Check that it runs and that its address ({remedies.variables_of_address(place)}) is right",
-        )
-    if type(error).__name__ in _NO_CREDENTIALS:
-        return ModelError(f"There is no valid key for {place}", kind=base.AUTH, remedy=remedies.key(place))
-    if isinstance(error, pai.UserError):
-        return ModelError(f"The model endpoint {place} failed: {words}", kind=base.BAD_REQUEST)
-    return None
 
 
 def reported(
@@ -205,6 +160,26 @@ def silence(place: str, seconds: float) -> ModelError:
     )
 
 
+def unreachable(place: str, words: str, secrets: Iterable[str] = ()) -> ModelError:
+    """Return the error of a request that got no answer; `words` say why."""
+    return ModelError(
+        f"The model endpoint {place} cannot be reached: {clean(words, secrets)}",
+        kind=base.UNAVAILABLE,
+        retryable=True,
+        remedy=f"Check that it runs and that its address ({remedies.variables_of_address(place)}) is right",
+    )
+
+
+def broke_off(place: str, words: str, secrets: Iterable[str] = (), *, tries: int = MANY) -> ModelError:
+    """Return the error of an answer whose connection ended before the answer did."""
+    return ModelError(
+        f"The answer of {place} broke off: {clean(words, secrets)}",
+        kind=base.CUT_STREAM,
+        tries=tries,
+        remedy="Try again",
+    )
+
+
 def unfinished(place: str) -> ModelError:
     return ModelError(
         f"The answer of {place} ended before the model said why it stopped",
@@ -217,7 +192,7 @@ def unfinished(place: str) -> ModelError:
 def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iterable[str] = ()) -> ModelError | None:
     """Return why a complete answer is unusable (refused, cut by the end of the window, malformed), or None.
 
-    `finish` is pydantic-ai's finish reason, `details` the provider's other fields.
+    `finish` is the finish reason in our words, `details` the provider's other fields.
     """
     provider_reason = str(details.get("finish_reason") or details.get("block_reason") or finish)
     reason = details.get("refusal") or details.get("block_reason_message")
@@ -264,55 +239,6 @@ def clean(text: str, secrets: Iterable[str]) -> str:
     text = "".join(character if character.isprintable() else " " for character in text)
     text = " ".join(text.split()).rstrip(". ")
     return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…"
-
-
-def _kind_of_client(error: pai.ModelAPIError) -> str | None:
-    """Return the kind if pydantic-ai knows the provider's codes better; None leaves the decision to the report."""
-    if isinstance(error, pai.ModelContextWindowExceededError):
-        return base.CONTEXT_OVERFLOW
-    if isinstance(error, pai.ModelQuotaExceededError):
-        return base.QUOTA
-    return None
-
-
-def _report_of(error: pai.ModelAPIError) -> ProviderReport:
-    """Return the report that a client's exception stands for, with the raw body if the client still has it."""
-    status = error.status_code if isinstance(error, pai.ModelHTTPError) else None
-    headers = (error.headers if isinstance(error, pai.ModelHTTPError) else None) or {}
-    body = error.body
-    if not error.in_stream:
-        for cause in _causes(error):
-            response = getattr(cause, "response", None)
-            with contextlib.suppress(Exception):  # each SDK raises its own error for a body that was not read
-                if response is not None and isinstance(response.text, str):
-                    body = response.text or body
-                    break
-    if isinstance(body, str) and not body.strip():
-        body = None
-    words = "" if isinstance(error, pai.ModelHTTPError) else _words(error)
-    codes = {"code": error.provider_error_code, "type": error.provider_error_type}
-    if not isinstance(body, (dict, list, str)) and any(codes.values()):
-        body = {**codes, "message": words} if words else codes
-    return ProviderReport(status, body, headers, words, in_stream=error.in_stream)
-
-
-def _causes(error: BaseException) -> Iterable[BaseException]:
-    """Yield an exception and all its causes, the latest first."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
-
-
-def _words(error: Exception) -> str:
-    """Return an exception's own message with those of its causes."""
-    message = getattr(error, "message", "") or str(error)
-    cause = error.__cause__
-    while cause is not None and cause.__cause__ is not None:
-        cause = cause.__cause__
-    return f"{message} ({cause})" if cause is not None and str(cause) and str(cause) not in message else message
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,6 @@
-"""This module is a light front for models on a network; pydantic-ai and a provider's SDK load at the first call.
+"""This module is a light front for models on a network; the HTTP client or a provider's SDK loads at the first call.
 
-Loading takes 0.5 to 2 s and 50 to 100 MB, so it happens once, in a thread, while the event loop continues.
+Loading an SDK takes 0.5 to 2 s and 50 to 100 MB, so it happens once, in a thread, while the event loop continues.
 """
 
 from __future__ import annotations

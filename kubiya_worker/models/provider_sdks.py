@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
@@ -13,7 +13,10 @@ from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connect
 from kubiya_worker.models.faults import Moved, NoStream
 
 if TYPE_CHECKING:
-    from kubiya_worker.models.connection import Make, Shut
+    from pydantic_ai.models import Model as ProviderModel
+
+    Make = Callable[[str], ProviderModel]  # makes the provider's model from its name
+    Shut = Callable[[], Awaitable[None]]  # closes the provider's connections
 
 
 _NO_DATA: Final = (b":", b"event:", b"id:", b"retry:")  # how lines of a stream begin that hold no data

@@ -23,7 +23,7 @@ from structlog.typing import EventDict, WrappedLogger
 from kubiya_worker.tracing.current import log_fields
 
 # INFO lines of these loggers are of no use to an operator.
-QUIET = ("temporalio", "urllib3", "httpx", "httpx2", "openai", "asyncio")
+QUIET = ("temporalio", "urllib3", "httpx", "httpx2", "asyncio")
 CORE: Final = "temporalio.core"  # the logger for lines of Temporal's core, which would otherwise write to stdout itself
 ROOT: Final = ""
 VERBOSE_FOR: Final = 600.0  # seconds at DEBUG after the last SIGUSR2

@@ -23,15 +23,10 @@ from kubiya_worker.process.late_steps import CODE
 log = structlog.get_logger()
 
 # In the order in which a run needs them. tests/process/worker/test_preload.py finds what is missing.
-MODELS: Final = (  # 45 MiB and half of the time: left out where only the demo model can be asked
+MODELS: Final = (  # left out where only the demo model can be asked
     "kubiya_worker.models.session",
-    "kubiya_worker.models.openai",
-    "kubiya_worker.models.wire.answer_reader",
-    "openai.resources.chat.completions.completions",
-    "openai.resources.chat.completions.messages",
-    "openai.lib.streaming.chat",
-    "openai.lib._chat_completion_resources",
-    "openai.resources.models",
+    "kubiya_worker.models.chat_endpoint",
+    "httpcore2",
     "genai_prices.data",
 )
 TOOLS: Final = (
@@ -109,7 +104,7 @@ def extras(variables: Mapping[str, str]) -> list[str]:
     for package, (names, modules) in EXTRAS.items():
         if any(variables.get(name) for name in names) and _installed(package):
             found += modules
-    return found
+    return ["kubiya_worker.models.native_endpoint", *found] if found else []
 
 
 def _installed(package: str) -> bool:

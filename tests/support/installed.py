@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.support.stack import ROOT
 
-REPLACED = ("pydantic_ai", "openai", "anyio", "mcp", "requests", "urllib3", "structlog", "yaml", "temporalio")
+REPLACED = ("httpx2", "genai_prices", "anyio", "mcp", "requests", "urllib3", "structlog", "yaml", "temporalio")
 
 
 class Installed:

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from typing import Any, Final
 
 import httpx2
-from pydantic_ai import exceptions as pai
 
 from kubiya_worker.models import base, faults
 from kubiya_worker.models.base import Delta, ModelError, ModelReply
 from kubiya_worker.models.connection import Connection
+from kubiya_worker.models.provider_report import ProviderReport
 from kubiya_worker.models.wire import embedded_errors, finish_reasons, framing, outgoing
 from kubiya_worker.models.wire.answer import AnswerBuilder, chunk_of
 from kubiya_worker.models.wire.framing import Body, StreamEvent
@@ -207,17 +207,13 @@ class Reading:
         )
 
     def _broke_off(self, error: Exception) -> ModelError:
-        said = pai.ModelConnectionError(self._model, str(error) or type(error).__name__)
-        found = faults.fault(said, self._connection.place, streaming=True, secrets=self._secrets)
-        assert found is not None
-        return self._paid(found)
+        words = str(error) or type(error).__name__
+        return self._paid(faults.broke_off(self._connection.place, words, self._secrets))
 
     def _failed(self, body: Any) -> ModelError:
         """Return the error in a reply with status 200, as the same error with its own status would be returned."""
         status = embedded_errors.status_of(body)
-        as_status = pai.ModelHTTPError(status or 400, self._model, body=body)
-        found = faults.fault(as_status, self._connection.place, streaming=True, secrets=self._secrets)
-        assert found is not None
+        found = faults.reported(ProviderReport(status or 400, body), self._connection.place, self._secrets)
         if status is None and found.kind == base.BAD_REQUEST:
             # Nothing says whose error it is, and a few more tries do no harm.
             said = str(found).partition(f"answered {status or 400}: ")[2] or str(found)

@@ -73,7 +73,7 @@ def assistant(
 ) -> dict[str, Any]:
     """Return the message for a request to `origin`, without the fields that it does not take.
 
-    `provider` is pydantic-ai's name for the endpoint.
+    `provider` is the name of the endpoint's kind (Connection.label).
     """
     entries: list[Entry] = [entry for entry in message.get("thinking") or () if isinstance(entry, dict)]
     entry = next((entry for entry in entries if entry.get(ORIGIN) == origin), {})
@@ -91,11 +91,11 @@ def assistant(
     return sent
 
 
-def refused_fields(error: Any, sent: Collection[str]) -> frozenset[str]:
-    """Return the fields, of those that were sent back, which the endpoint's error says it refuses."""
-    if error.status_code not in (400, 422):
+def refused_fields(status: int | None, body: Any, sent: Collection[str]) -> frozenset[str]:
+    """Return the fields, of those that were sent back, which the body of an endpoint's error says it refuses."""
+    if status not in (400, 422):
         return frozenset()
-    error_text = str(error.body)
+    error_text = str(body)
     if not _NOT_TAKEN.search(error_text):
         return frozenset()
     return frozenset(name for name in sent if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", error_text))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.models import Delta, ModelReply, ModelRequest
-from kubiya_worker.models.conversion import NO_RESULT
+from kubiya_worker.models.paired_messages import NO_RESULT
 from kubiya_worker.protocol.execution import Usage
 
 from .conftest import KEY, SHELL, user

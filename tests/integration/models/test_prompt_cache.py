@@ -129,13 +129,14 @@ def test_the_double_refuses_what_the_provider_refuses() -> None:
 
 def test_openai_itself_gets_a_key_and_no_marks(monkeypatch: pytest.MonkeyPatch) -> None:
     from kubiya_worker.models.connection import Connection
-    from kubiya_worker.models.request_settings import settings_of
+    from kubiya_worker.models.wire.chat_request import body_of
 
     official = Connection("openai", "https://api.openai.com/v1", "sk-x")
     request = ModelRequest("gpt-5", "p", [user("hi")], [SHELL], cache_key="kubiya-1")
-    assert dict(settings_of("gpt-5", request, official)) == {"openai_prompt_cache_key": "kubiya-1"}
+    body = body_of("gpt-5", request, official)
+    assert body["prompt_cache_key"] == "kubiya-1" and "cache_control" not in str(body)
     other = Connection("openai", "https://openai.example.com/v1", "sk-x")
-    assert "openai_prompt_cache_key" not in settings_of("gpt-5", request, other)
+    assert "prompt_cache_key" not in body_of("gpt-5", request, other)
 
 
 def test_a_tool_of_a_workspace_names_no_path_of_it(tmp_path: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from kubiya_worker.models import ModelReply
 from kubiya_worker.models.choice import installed
-from kubiya_worker.models.conversion import NO_RESULT
+from kubiya_worker.models.paired_messages import NO_RESULT
 from kubiya_worker.protocol.messages import Message
 from tests.support.model_endpoint import ModelEndpoint
 

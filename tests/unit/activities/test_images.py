@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubiya_worker.activities import images
-from kubiya_worker.models.conversion import to_messages
+from kubiya_worker.models.base import ModelRequest
+from kubiya_worker.models.connection import GATEWAY, Connection
 from kubiya_worker.models.vision import takes_images
+from kubiya_worker.models.wire.chat_request import body_of
 from kubiya_worker.tools import results
 
 
@@ -33,11 +36,10 @@ def test_the_latest_images_are_read_and_the_messages_stay_as_they_are(tmp_path: 
     assert messages == before and images.any_images(messages)
     found = [message[images.DATA] for message in shown if images.DATA in message]
     assert found == [[("image/png", b"\x89PNG%d" % n)] for n in range(2, 10)]
-    parts: list[Any] = [
-        part for message in to_messages("", shown) for part in message.parts if part.part_kind == "tool-return"
-    ]
-    assert [part.content[1].data for part in parts[2:]] == [b"\x89PNG%d" % n for n in range(2, 10)]
-    assert parts[0].content == "shot"
+    sent = body_of("m", ModelRequest("m", "", shown), Connection(GATEWAY, "http://gateway.example", "k"))["messages"]
+    seen = [message["content"][1]["image_url"]["url"] for message in sent if message["role"] == "user"]
+    assert [base64.b64decode(url.partition("base64,")[2]) for url in seen] == [b"\x89PNG%d" % n for n in range(2, 10)]
+    assert next(message["content"] for message in sent if message["role"] == "tool") == "shot"
 
 
 def test_an_image_that_is_gone_or_too_large_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_ai import messages as pai
 from pydantic_ai.usage import RequestUsage
 
 from kubiya_worker.models import conversion
-from kubiya_worker.models.connection import GATEWAY, Connection
+from kubiya_worker.models.paired_messages import paired
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.messages import Message
 
@@ -88,9 +87,9 @@ def test_a_conversation_comes_back_as_it_went(messages: list[Message]) -> None:
 @given(conversations(), st.randoms(use_true_random=False))
 def test_whatever_is_missing_each_call_has_one_result_right_after_it(messages: list[Message], random: Any) -> None:
     kept = [message for message in messages if random.random() < 0.7]
-    paired = conversion.paired(kept)
+    ordered = paired(kept)
     expected = 0
-    for at, message in enumerate(paired):
+    for at, message in enumerate(ordered):
         if message["role"] == "tool":
             expected -= 1
             assert expected >= 0
@@ -98,7 +97,9 @@ def test_whatever_is_missing_each_call_has_one_result_right_after_it(messages: l
         assert expected == 0
         calls = message.get("tool_calls") or []
         expected = len(calls)
-        assert [after["tool_call_id"] for after in paired[at + 1 : at + 1 + expected]] == [call["id"] for call in calls]
+        assert [after["tool_call_id"] for after in ordered[at + 1 : at + 1 + expected]] == [
+            call["id"] for call in calls
+        ]
     assert expected == 0
 
 
@@ -135,15 +136,3 @@ def test_finish_reasons_in_our_words() -> None:
 def test_usage_counts_cached_tokens_once() -> None:
     usage = RequestUsage(input_tokens=100, output_tokens=5, cache_read_tokens=60, cache_write_tokens=20)
     assert conversion.to_usage(usage) == Usage(100, 5, 60, 20)
-
-
-@pytest.mark.parametrize(
-    ("connection", "expected"),
-    [
-        (Connection(GATEWAY, "http://gateway.example", "k"), {"extra_body": {"top_k": 3}}),
-        (Connection(GATEWAY, "https://api.openai.com/v1", "k"), {}),
-        (Connection("anthropic", "", "k"), {"top_k": 3}),
-    ],
-)
-def test_top_k_goes_where_it_is_known(connection: Connection, expected: dict[str, Any]) -> None:
-    assert conversion.to_settings({"top_k": 3}, {}, connection) == expected
