@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ def read(settings: Mapping[str, Any]) -> dict[str, Any]:
         known_name, converted = _KNOWN[name]
         try:
             chosen[known_name] = converted(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             log.debug("models.setting_ignored name=%s reason=not_understood", name)
     return chosen
 
@@ -46,6 +47,13 @@ def _effort(value: Any) -> bool | str:
     return word
 
 
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):  # JSON has no such numbers, so the endpoint could not read the request
+        raise ValueError(value)
+    return number
+
+
 def _texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else [str(item) for item in value]
 
@@ -57,7 +65,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 _KNOWN: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
-    **{name: (name, float) for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")},
+    **{name: (name, _number) for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty")},
     **{name: (name, int) for name in ("max_tokens", "seed", "top_k")},
     "parallel_tool_calls": ("parallel_tool_calls", bool),
     "response_format": ("response_format", _mapping),

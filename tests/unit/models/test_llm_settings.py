@@ -30,6 +30,7 @@ def sent(given: dict[str, Any], connection: Connection, model: str = "m") -> dic
         ({"temperature": 0.2}, {"temperature": 0.2}),
         ({"temperature": "0.2"}, {"temperature": 0.2}),
         ({"temperature": "warm"}, {}),
+        ({"temperature": "nan", "top_p": float("inf"), "max_tokens": float("inf")}, {}),
         ({"temperature": None, "seed": "x", "no_such_setting": 1}, {}),
         ({"top_p": 0.5}, {"top_p": 0.5}),
         ({"top_k": 3}, {"top_k": 3}),
