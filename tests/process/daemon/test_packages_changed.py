@@ -79,7 +79,7 @@ def test_packages_that_are_replaced_are_told_and_a_restart_clears_it(
         return output
 
     with ModelEndpoint([{"text": "It is whole."}]) as endpoint:
-        installed.leave_half("openai")
+        installed.leave_half("httpx2")
         told(kubiya("start", "-d", OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-of-the-host"))
         first, log = daemons.worker_pid(), daemons.folder() / "logs" / "worker.log"
         long = stack.execute("demo:script " + json.dumps(steps), agent=stack.agent("held", skills=[SHELL]))
@@ -88,9 +88,9 @@ def test_packages_that_are_replaced_are_told_and_a_restart_clears_it(
         wait_until(lambda: daemons.status()["worker"].get("must_restart"), 60, "it says that it must be restarted")
         assert "must restart" in told(kubiya("status"))
         (line,) = [line for line in log.read_text().splitlines() if "worker.must_restart" in line]
-        assert "openai" in line and "Restart the worker: the packages that it runs from were changed" in line
+        assert "httpx2" in line and "Restart the worker: the packages that it runs from were changed" in line
 
-        installed.make_whole("openai")
+        installed.make_whole("httpx2")
         installed.upgrade()
         restart = kubiya("restart")
         wait_until(lambda: daemons.state()["state"] == "stopping", 60, "the supervisor restarts it")
