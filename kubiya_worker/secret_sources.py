@@ -137,7 +137,9 @@ class Vault:
                 f"Vault refuses vault:{reference} ({answer.status_code})", remedy="Check VAULT_TOKEN and its policy"
             )
         if answer.status_code != 200:
-            raise Unavailable(f"Vault answers {answer.status_code} for vault:{reference}")
+            raise Unavailable(
+                f"Vault answers {answer.status_code} for vault:{reference}", remedy="Ask the server: vault status"
+            )
         found = _field(answer, field)
         if found is None:
             raise ConfigurationError(

@@ -52,7 +52,7 @@ def lines() -> list[Line]:
                 continue
             text = _text(call.args[0])
             remedy = next((_text(module.meant(k.value)) for k in call.keywords if k.arg == "remedy"), "")
-            remedy = remedy if re.search(r"[a-z]", remedy) else ""
+            remedy = remedy if re.search(r"[a-z]", remedy) or not remedy else "…"
             if re.search(r"\w{3}", re.sub(r"[A-Z_]{2,}|…", "", text)):  # more than what is put in
                 found.add(Line(codes[name], text, remedy))
     return sorted(found)

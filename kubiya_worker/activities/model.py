@@ -158,7 +158,12 @@ class ModelActivities:
                     shown.add(item)
         shown.end()
         if reply is None:
-            raise ModelError("The model's answer ended without a result", kind="cut_stream", retryable=True)
+            raise ModelError(
+                "The model's answer ended without a result",
+                kind="cut_stream",
+                retryable=True,
+                remedy="Try again, or give the agent another model",
+            )
         wrong = answer_checks.empty(reply, conversation[-1] if conversation else None)
         if wrong is not None:
             raise wrong

@@ -181,7 +181,12 @@ class SummaryActivities:
                 limit = max(SHORTEST, min(limit // 3, (error.window or limit) * CHARACTERS))
                 continue
             if reply is None or not reply.content.strip():
-                raise ModelError("The model wrote no summary", kind=BAD_ANSWER, retryable=True)
+                raise ModelError(
+                    "The model wrote no summary",
+                    kind=BAD_ANSWER,
+                    retryable=True,
+                    remedy="Try again, or give the agent another model",
+                )
             return replace(reply, usage=reply.usage.plus(spent))
 
     async def _ask(self, request: ModelRequest) -> ModelReply | None:

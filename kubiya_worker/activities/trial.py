@@ -56,14 +56,20 @@ class TrialActivities:
         config = entity.get("configuration") or {}
         servers = mcp.merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
         if asked.server not in servers:
-            raise ConfigurationError(f"The {asked.kind} has no MCP server {asked.server!r}")
+            raise ConfigurationError(
+                f"The {asked.kind} has no MCP server {asked.server!r}",
+                remedy="kubiya mcp ls lists the servers and who has them",
+            )
         raw = servers[asked.server]
         given = {str(k): str(v) for k, v in lenient.mapping(environment.get("env_vars")).items() if v is not None}
         secrets = await asyncio.to_thread(self._secrets, asked, raw, given)
         variables = filled(given, secrets)
         server = next(iter(mcp.parse({asked.server: raw})), None)
         if server is None:
-            raise ConfigurationError(f"The MCP server {asked.server!r} is switched off")
+            raise ConfigurationError(
+                f"The MCP server {asked.server!r} is switched off",
+                remedy=f"Take `disabled` out of it, or set `enabled` to true: kubiya mcp edit {asked.server}",
+            )
         redactor = Redactor({*secret_values.values(variables, [server], secrets), *secrets.values()})
         found = redactor.value((await try_server(server, variables, secrets=secrets)).wire())
         tools = [

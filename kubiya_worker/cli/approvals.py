@@ -36,7 +36,8 @@ def _still_pending(approval: dict[str, Any]) -> dict[str, Any]:
             raise UsageError("This request has expired", remedy="If the agent still wants it, it asks again")
         who = approval.get("approved_by_name") or approval.get("approved_by_email")
         raise UsageError(
-            f"This request was {one_line(status, 20)} already{f' by {one_line(str(who), 60)}' if who else ''}"
+            f"This request was {one_line(status, 20)} already{f' by {one_line(str(who), 60)}' if who else ''}",
+            remedy=f"kubiya approvals show {approval['id']} says what was decided",
         )
     return approval
 

@@ -102,7 +102,10 @@ def _install(shell: str) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text + "\n", encoding="utf-8")
         except OSError as error:
-            raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from error
+            raise ConfigurationError(
+                f"{path} cannot be written: {error.strerror}",
+                remedy=f"Check the owner and mode of {path.parent}, and the disk",
+            ) from error
         click.echo(f"wrote {path}")
     if shell == "zsh":
         click.echo(f"in ~/.zshrc before compinit: fpath=({places['zsh'].parent} $fpath)", err=True)

@@ -77,16 +77,22 @@ def _texts(name: str) -> Iterator[tuple[str, str]]:
     if path.is_dir():
         files = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and each.is_file())
         if not files:
-            raise UsageError(f"The folder {name} has no file {', '.join(f'*{s}' for s in SUFFIXES)}")
+            raise UsageError(
+                f"The folder {name} has no file {', '.join(f'*{s}' for s in SUFFIXES)}",
+                remedy="Name another folder or a file; kubiya init writes an example",
+            )
     else:
         files = [path]
     for file in files:
         try:
             if file.stat().st_size > LARGEST:
-                raise UsageError(f"{file} has more than {LARGEST >> 20} MiB")
+                raise UsageError(
+                    f"{file} has more than {LARGEST >> 20} MiB",
+                    remedy="Split it into several files of one folder, and name the folder",
+                )
             yield str(file), file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise UsageError(f"{file} is not UTF-8 text") from error
+            raise UsageError(f"{file} is not UTF-8 text", remedy="Save it as UTF-8") from error
         except OSError as error:
             raise UsageError(
                 f"{file} cannot be read: {error.strerror}", remedy="Check its name and its rights"

@@ -73,7 +73,8 @@ def of_file(file: str, environment: Mapping[str, str]) -> list[Configured]:
         raw = json.loads(text) if path.suffix == ".json" else _yaml(text)
     except ValueError as error:
         raise ConfigurationError(
-            f"{file} is not {'JSON' if path.suffix == '.json' else 'YAML'}: {one_line(str(error), 200)}"
+            f"{file} is not {'JSON' if path.suffix == '.json' else 'YAML'}: {one_line(str(error), 200)}",
+            remedy='Write {"mcpServers": {"NAME": {"command": "..."}}}',
         ) from None
     if not isinstance(raw, Mapping):
         raise ConfigurationError(f"{file} holds no object", remedy='Write {"mcpServers": {...}}')

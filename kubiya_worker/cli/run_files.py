@@ -51,7 +51,10 @@ def chosen(found: Sequence[Row], paths: Sequence[str]) -> list[Row]:
                 f"The execution has no file {path!r}", remedy="Without a path, the command lists the files"
             )
         if row.get("refused"):
-            raise UsageError(f"The file {path!r} was not stored: {row['refused']}")
+            raise UsageError(
+                f"The file {path!r} was not stored: {row['refused']}",
+                remedy="Raise the limit that it names for the next run, under run_files in the worker's settings",
+            )
     return [by_path[path] for path in dict.fromkeys(paths)] if paths else [x for x in found if not x.get("refused")]
 
 

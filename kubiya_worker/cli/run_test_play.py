@@ -67,11 +67,17 @@ def changed(test: RunTest, changes: Changes) -> list[Object]:
     if changes.agent is not None:
         name = test.entity if test.kind == "agent" else str(changes.agent["name"])
         if ("Agent", name) not in of:
-            raise UsageError(f"--agent: the team {test.entity!r} has no agent {name!r} to put it in place of")
+            raise UsageError(
+                f"--agent: the team {test.entity!r} has no agent {name!r} to put it in place of",
+                remedy=f"Name a file with one of {', '.join(sorted(name for kind, name in of if kind == 'Agent'))}",
+            )
         of[("Agent", name)]["spec"] = dict(changes.agent.get("spec") or {})
     if changes.prompt is not None:
         if test.kind != "agent":
-            raise UsageError(f"--prompt-file is for tests of agents, and {test.entity!r} is a team")
+            raise UsageError(
+                f"--prompt-file is for tests of agents, and {test.entity!r} is a team",
+                remedy="Put the prompt into the file of one of its agents, and give --agent FILE",
+            )
         own["spec"] = {**(own.get("spec") or {}), "system_prompt": changes.prompt}
     for skill in changes.skills:
         spec = own.get("spec") or {}

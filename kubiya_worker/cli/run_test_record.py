@@ -25,7 +25,10 @@ def text_of(api: RunApi, run: Run, name: str, *, as_json: bool) -> str:
     """Return the test of an execution. Raises UsageError for one that cannot be a test."""
     execution_id, kind, status = str(run["id"]), str(run.get("execution_type")), str(run.get("status"))
     if kind not in KINDS:
-        raise UsageError(f"An execution of the kind {kind} cannot be a test: what ran is stored nowhere")
+        raise UsageError(
+            f"An execution of the kind {kind} cannot be a test: what ran is stored nowhere",
+            remedy="Export a run of an agent or of a team: kubiya runs ls lists them",
+        )
     if not ex.is_final(status) and status != ex.WAITING:
         raise UsageError(f"The execution is {status}", remedy="Wait until it is over: kubiya runs watch")
     entity = str(run.get("entity_name"))

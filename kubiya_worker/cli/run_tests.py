@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kubiya_worker.cli.run_test_play import Changes, PlayedTest
     from kubiya_worker.launch.stack import Facts
 
+_SKILL_EXAMPLE: Final = 'Such as --skill \'shell={"allowed_commands": ["df"]}\''
 SCRIPTED: Final = 60.0  # seconds that a run may take with recorded answers
 REAL: Final = 600.0  # the same with a real model or real tools
 
@@ -117,7 +118,10 @@ def _agent(key: str) -> dict[str, Any]:
 
         found = [each.body for each in definition_files.load([key]) if each.body["kind"] == "Agent"]
         if len(found) != 1:
-            raise UsageError(f"--agent: {key} has {len(found)} agents, and one is needed")
+            raise UsageError(
+                f"--agent: {key} has {len(found)} agents, and one is needed",
+                remedy="Name a file with one agent, or an agent that is stored",
+            )
         return found[0]
     api = connect()
     return api.definition("Agent", str(api.find("agent", key)["name"]))
@@ -127,7 +131,10 @@ def _text(name: str) -> str:
     try:
         return Path(name).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--prompt-file: {name} cannot be read: {error}") from error
+        raise UsageError(
+            f"--prompt-file: {name} cannot be read: {error}",
+            remedy="Check its path and rights, and that it is UTF-8 text",
+        ) from error
 
 
 def _skill(given: str) -> dict[str, Any]:
@@ -136,9 +143,9 @@ def _skill(given: str) -> dict[str, Any]:
     try:
         configuration = json.loads(text) if equals else {}
     except ValueError as error:
-        raise UsageError(f"--skill {kind}: the configuration is no JSON: {error}") from error
+        raise UsageError(f"--skill {kind}: the configuration is no JSON: {error}", remedy=_SKILL_EXAMPLE) from error
     if not isinstance(configuration, dict) or not kind.strip():
-        raise UsageError(f"--skill {given[:60]!r} is not TYPE or TYPE={{…}}")
+        raise UsageError(f"--skill {given[:60]!r} is not TYPE or TYPE={{…}}", remedy=_SKILL_EXAMPLE)
     return {"type": kind.strip(), **({"configuration": configuration} if configuration else {})}
 
 

@@ -28,7 +28,10 @@ def stop_all(why: str, lift: bool, status: bool, as_json: bool) -> None:
     Example: kubiya stop-all --reason "a key has leaked"
     """
     if sum((bool(why.strip()) and not lift, lift, status)) != 1:
-        raise UsageError("stop-all needs one of --reason TEXT, --lift, --status")
+        raise UsageError(
+            "stop-all needs one of --reason TEXT, --lift, --status",
+            remedy="--reason stops all, --lift ends that, --status shows it",
+        )
     api = connect()
     state = api.stop_of_all() if status else api.lift_stop() if lift else api.stop_all(why.strip())
     if as_json:

@@ -166,7 +166,16 @@ class Follower:
                 self._put(Frame(FAILED, {}, error=error))
                 return
             except Exception as error:  # without this a bug would look like a silent stream
-                self._put(Frame(FAILED, {}, error=WorkerError(f"The stream broke: {type(error).__name__}: {error}")))
+                self._put(
+                    Frame(
+                        FAILED,
+                        {},
+                        error=WorkerError(
+                            f"The stream broke: {type(error).__name__}: {error}",
+                            remedy="The run goes on, and kubiya runs watch shows it; please report this",
+                        ),
+                    )
+                )
                 return
             delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(tries, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
             tries += 1

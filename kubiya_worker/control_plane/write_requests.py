@@ -54,7 +54,11 @@ class WriteRequests:
         if answer.get("success") is False:
             reason = one_line(str(answer.get("error") or "it does not say why"))
             url = self._url(write)
-            raise errors.WriteIgnored(f"{write.method} {url} stored nothing: {reason}", status=500)
+            raise errors.WriteIgnored(
+                f"{write.method} {url} stored nothing: {reason}",
+                status=500,
+                remedy="The log of the control plane says more",
+            )
         return answer
 
     def groups(self, groups: Sequence[Group]) -> list[Outcome]:
@@ -150,7 +154,11 @@ class WriteRequests:
     def _odd(self, error: ValueError) -> errors.ControlPlaneError:
         """Return the error of a batch whose answer has another form: nobody can say what of it was stored."""
         url = f"{self._base_url}{API}/batch"
-        return errors.WriteIgnored(f"POST {url} is answered in another form: {error}", status=500)
+        return errors.WriteIgnored(
+            f"POST {url} is answered in another form: {error}",
+            status=500,
+            remedy=f"Look whether a proxy before {self._base_url} changes answers",
+        )
 
     def _url(self, write: Write) -> str:
         return f"{self._base_url}{API}{write.path}"

@@ -239,9 +239,14 @@ def _container(found: FoundContainer) -> Iterator[Container]:
     try:
         yield client.containers.get(found.id)
     except NotFound as error:
-        raise Unavailable(f"The container {found.name} is gone") from error
+        raise Unavailable(
+            f"The container {found.name} is gone", remedy="kubiya worker list shows the workers that run"
+        ) from error
     except APIError as error:
-        raise Unavailable(f"The Docker engine says: {error.explanation or error}") from error
+        raise Unavailable(
+            f"The Docker engine says: {error.explanation or error}",
+            remedy="docker info, and the engine's own log, say more",
+        ) from error
     finally:
         client.close()
 

@@ -137,7 +137,7 @@ def owner(home: Home) -> psutil.Process:
             return psutil.Process(found.pid)
     except psutil.Error:
         pass
-    raise NotRunning(f"The worker of {home.label} has just ended")
+    raise NotRunning(f"The worker of {home.label} has just ended", remedy=f"kubiya worker status {home.flags} says how")
 
 
 def signal(home: Home, name: str) -> psutil.Process:
@@ -145,7 +145,10 @@ def signal(home: Home, name: str) -> psutil.Process:
     process = owner(home)
     found = ownership.signal_owner(str(home.pid_file), Signals[f"SIG{name}"], str(home.state_file))
     if not found.alive:
-        raise NotRunning(f"No signal was sent: {found.reason or 'the worker has just ended'}")
+        raise NotRunning(
+            f"No signal was sent: {found.reason or 'the worker has just ended'}",
+            remedy=f"kubiya worker status {home.flags} says what is there",
+        )
     return process
 
 

@@ -154,7 +154,10 @@ def find(queue: str, instance: int = 1, *, root: Path | None = None) -> Home:
             f"--queue-id {queue!r} is not a queue's id or name", remedy="Letters, digits, '.', '_', '-'; at most 128"
         )
     if not 1 <= instance <= MOST_INSTANCES:
-        raise UsageError(f"--instance {instance} is not a number from 1 to {MOST_INSTANCES}")
+        raise UsageError(
+            f"--instance {instance} is not a number from 1 to {MOST_INSTANCES}",
+            remedy="Leave it out for the first worker of the queue, give 2 for the second",
+        )
     folder = (root or workers_folder()) / queue
     return Home(_link_target(folder) or folder, instance)
 

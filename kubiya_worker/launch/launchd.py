@@ -127,4 +127,7 @@ def _launchctl(*words: str, may_fail: bool = False) -> None:
         raise Unavailable("There is no launchctl on PATH", remedy="Use kubiya worker start -d") from error
     if done.returncode and not may_fail:
         output = " ".join((done.stderr or done.stdout).split())
-        raise ConfigurationError(f"launchctl {words[0]}: {output or f'exit code {done.returncode}'}")
+        raise ConfigurationError(
+            f"launchctl {words[0]}: {output or f'exit code {done.returncode}'}",
+            remedy=f"launchctl print {_domain()} shows what is loaded; without such a domain, log in on the desktop",
+        )

@@ -192,7 +192,9 @@ class Stack:
         try:
             child = GuardedProgram(name, argv, env, self._state.log(name), umask=umask)
         except OSError as error:
-            raise ConfigurationError(f"{NAMES[name]} cannot be started: {error}") from error
+            raise ConfigurationError(
+                f"{NAMES[name]} cannot be started: {error}", remedy=f"Check that {argv[0]} is there and may be executed"
+            ) from error
         self._children[name] = child
         self._read.setdefault(name, child.log_start)
 
@@ -299,7 +301,10 @@ class Stack:
             status, answer = self._request("POST", "/api/v1/environments/default/worker-queues", {"name": queue})
             if status == 201:
                 return
-            raise ConfigurationError(f"The queue {queue!r} could not be made: {(answer or {}).get('detail')}") from None
+            raise ConfigurationError(
+                f"The queue {queue!r} could not be made: {(answer or {}).get('detail')}",
+                remedy="Give another --queue-id, or one of a queue that is there: kubiya queues ls",
+            ) from None
         raise ConfigurationError(f"There is no queue with the id {queue}", remedy="Give a name, and it is made")
 
     # -- running

@@ -205,7 +205,10 @@ def _systemctl(system: bool, *words: str, within: float = CONTROL_WITHIN, may_fa
         raise Unavailable("There is no systemctl on PATH", remedy="Use kubiya worker start -d") from error
     if done.returncode and not may_fail:
         output = " ".join((done.stderr or done.stdout).split())
-        raise ConfigurationError(f"{' '.join(argv)}: {output or f'exit code {done.returncode}'}")
+        raise ConfigurationError(
+            f"{' '.join(argv)}: {output or f'exit code {done.returncode}'}",
+            remedy=f"journalctl{'' if system else ' --user'} -xe says more",
+        )
     return done.stdout
 
 

@@ -29,6 +29,7 @@ NONCE: Final = 12  # bytes; at random: one key is good for 2**32 payloads (NIST 
 SMALLEST: Final = 256  # bytes of a payload from which compression is tried
 LARGEST: Final = 64 * 2**20  # bytes of a payload when decompressed, so that a small payload cannot fill the memory
 IN_THREAD: Final = 65_536  # bytes from which a thread does the work: about 2 ms of zlib would block the event loop
+_OTHER_CODEC: Final = "Give this worker the payload settings and the version of the one that wrote it"
 LOG_EVERY: Final = 30.0  # seconds between two lines about payloads that cannot be read
 
 log = logging.getLogger(__name__)
@@ -120,9 +121,11 @@ def _inflated(data: bytes) -> bytes:
     try:
         plain = inflater.decompress(data, LARGEST)
     except zlib.error as error:
-        raise Undecodable(f"A payload cannot be decompressed: {error}") from error
+        raise Undecodable(f"A payload cannot be decompressed: {error}", remedy=_OTHER_CODEC) from error
     if not inflater.eof:
-        raise Undecodable(f"A payload is cut off, or larger than {LARGEST >> 20} MiB when decompressed")
+        raise Undecodable(
+            f"A payload is cut off, or larger than {LARGEST >> 20} MiB when decompressed", remedy=_OTHER_CODEC
+        )
     return plain
 
 
@@ -130,4 +133,4 @@ def _parsed(data: bytes) -> Payload:
     try:
         return Payload.FromString(data)
     except Exception as error:  # protobuf's DecodeError has no documented, stable import path
-        raise Undecodable("The decoded bytes are not a payload") from error
+        raise Undecodable("The decoded bytes are not a payload", remedy=_OTHER_CODEC) from error

@@ -75,7 +75,10 @@ class FolderDriver(StorageDriver):
 
     def _path(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):  # others can write histories: a name such as `../x` would leave the folder
-            raise Undecodable("The reference to a stored payload was not made by this storage")
+            raise Undecodable(
+                "The reference to a stored payload was not made by this storage",
+                remedy="Set KUBIYA_PAYLOAD_STORAGE to the storage of the worker that made it",
+            )
         return self._folder / digest[:2] / digest
 
     def _store(self, data: bytes) -> StorageDriverClaim:
@@ -97,7 +100,10 @@ class FolderDriver(StorageDriver):
                 remedy="Is it the folder that the other workers use?",
             ) from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise Undecodable(f"The payload {digest[:12]}… in {self._folder} is not what was stored")
+            raise Undecodable(
+                f"The payload {digest[:12]}… in {self._folder} is not what was stored",
+                remedy="Put the file back from a backup of the folder; without it, start the run anew",
+            )
         return Payload.FromString(data)
 
 

@@ -137,7 +137,9 @@ def _origin(
             return Origin(option, option.parse(flags[option.name]), option.flag or option.name)
         except ValueError as error:
             flag_and_value = f"{option.flag}{_displayed(option, flags[option.name])}"
-            raise UsageError(f"{flag_and_value} is not {error}") from error
+            raise UsageError(
+                f"{flag_and_value} is not {error}", remedy=f"kubiya config explain {option.name} says what it takes"
+            ) from error
     for name in option.env:
         if environ.get(name, "").strip():
             return Origin(option, _parsed(option, environ[name].strip(), name), name)

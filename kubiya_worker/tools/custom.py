@@ -182,7 +182,8 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
             return [tool]
         except (ValueError, TypeError) as error:
             raise ConfigurationError(
-                f"skill {skill.name!r} (custom): {class_name} refuses its settings: {error}"
+                f"skill {skill.name!r} (custom): {class_name} refuses its settings: {error}",
+                remedy="Correct `custom_config` of the skill",
             ) from error
     if config:
         raise skill.wrong("custom_config", "absent unless `custom_class` is a class")

@@ -49,7 +49,8 @@ class Skill:
                 near = difflib.get_close_matches(str(key), names, 1)
                 hint = f"Did you mean `{near[0]}`?" if near else f"Known keys: {', '.join(names) or 'none'}"
                 raise ConfigurationError(
-                    f"skill {self.name!r} ({self.type}): unknown configuration key `{key}`. {hint}"
+                    f"skill {self.name!r} ({self.type}): unknown configuration key `{key}`",
+                    remedy=hint,
                 )
 
     def wrong(self, key: str, wanted: str) -> ConfigurationError:

@@ -251,7 +251,10 @@ class RunSkillScript:
         if names is None:
             if not os.access(script, os.X_OK):
                 known = ", ".join(INTERPRETERS)
-                raise ConfigurationError(f"it is not executable, and its name ends with none of {known}")
+                raise ConfigurationError(
+                    f"it is not executable, and its name ends with none of {known}",
+                    remedy="Make it executable in the skill's folder (chmod +x), or end its name so",
+                )
             return "/usr/bin/env", ("env", "--")
         for name in names:
             found = shutil.which(name, path=os.pathsep.join(self._search_path))
@@ -259,7 +262,7 @@ class RunSkillScript:
                 return found, (name,)
         if script.suffix == ".py":
             return sys.executable, ("python3", "-I", "-B")
-        raise ConfigurationError(f"this host has no {names[0]}")
+        raise ConfigurationError(f"this host has no {names[0]}", remedy=f"Install {names[0]} on the worker's host")
 
     def _environment(self, context: ToolContext, skill: AgentSkill, *, temporary: bool) -> dict[str, str]:
         path = os.pathsep.join(self._search_path)

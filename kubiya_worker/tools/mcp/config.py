@@ -161,7 +161,7 @@ def of_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
 
 def _server(name: str, raw: Any) -> McpServer | None:
     def wrong(message: str) -> ConfigurationError:
-        return ConfigurationError(f"MCP server {name!r}: {message}")
+        return ConfigurationError(f"MCP server {name!r}: {message}", remedy=f"Correct it: kubiya mcp edit {name}")
 
     if not isinstance(raw, Mapping):
         raise wrong("its settings are not an object")

@@ -55,6 +55,7 @@ def program_of(server: McpServer, folder: Path, search: str) -> str:
         raise ConfigurationError(
             f"the program {server.command} cannot be started: Permission denied"
             if os.sep in wanted and visible.exists(wanted)
-            else f"the program {server.command} is not on this host"
+            else f"the program {server.command} is not on this host",
+            remedy="Install it on the worker's host, or correct `command`; it has to be executable",
         )
     return str(Path(found).absolute())

@@ -173,7 +173,9 @@ def _folder(server: McpServer, workspace: Path) -> Path:
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = workspace / Path(server.cwd).expanduser()
     if not visible.is_folder(folder):
-        raise ConfigurationError(f"its `cwd` {folder} is no folder on this host")
+        raise ConfigurationError(
+            f"its `cwd` {folder} is no folder on this host", remedy="Make it on the worker's host, or correct `cwd`"
+        )
     return folder
 
 

@@ -200,7 +200,8 @@ class Ssh:
         socket = os.environ.get("SSH_AUTH_SOCK", "")
         if needed and (not Path(socket).is_absolute() or '"' in socket):
             raise ConfigurationError(
-                f"the key of {needed[0]} is to come from an ssh-agent, and the worker has none (SSH_AUTH_SOCK)"
+                f"the key of {needed[0]} is to come from an ssh-agent, and the worker has none (SSH_AUTH_SOCK)",
+                remedy="Start the worker where SSH_AUTH_SOCK is set, or give the host a `private_key`",
             )
         return socket if needed else ""
 
