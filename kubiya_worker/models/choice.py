@@ -29,10 +29,10 @@ SMALLEST_WINDOW: Final = 512  # tokens; a smaller number cannot be a window
 MOST_WINDOWS: Final = 1000  # the most models whose windows are remembered
 OPENAI_URL: Final = "https://api.openai.com/v1"
 
-# `provider:model` ids that do not go to the gateway: the package that the provider needs, and the variable with its
-# key. Bedrock finds its credentials by itself (profile, role, variables).
+# `provider:model` ids that do not go to the gateway: the package that the provider needs, if any, and the variable with
+# its key. Bedrock finds its credentials by itself (profile, role, variables).
 NATIVE: Final[Mapping[str, tuple[str, str]]] = {
-    "openai": ("openai", "OPENAI_API_KEY"),
+    "openai": ("", "OPENAI_API_KEY"),
     "anthropic": ("anthropic", "ANTHROPIC_API_KEY"),
     "google": ("google.genai", "GOOGLE_API_KEY"),
     "bedrock": ("boto3", ""),
@@ -253,7 +253,7 @@ class Models:
         if provider == GATEWAY:
             return self._endpoint_connection(chosen)
         package, variable = NATIVE[provider]
-        if not installed(package):
+        if package and not installed(package):
             raise ConfigurationError(
                 f"The model {chosen!r} needs the package {package!r}, which is not installed",
                 remedy=f"Run `pip install 'kubiya-worker[{provider}]'` in the worker's environment",

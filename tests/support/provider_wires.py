@@ -77,6 +77,8 @@ class WireServer:
         self._ready.set()
         await self._stopping.wait()
         server.close()
+        for task in self._open:
+            task.cancel()
         await asyncio.gather(*self._open)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -84,28 +86,8 @@ class WireServer:
         assert task is not None
         self._open.add(task)
         try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
-            raw = await reader.readexactly(int(headers.get("content-length") or 0))
-            path = head[0].split(" ")[1]
-            self.requests.append({"path": path, "headers": headers, "body": json.loads(raw) if raw else None})
-            wire = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-            broken = problem(path, json.loads(raw)) if raw else ""
-            wire = Wire({"error": {"message": broken}}, 400, JSON) if broken else wire
-            lines = [f"HTTP/1.1 {wire.status} Status", "Transfer-Encoding: chunked"]
-            lines += [f"{name}: {value}" for name, value in wire.headers.items()]
-            writer.write("\r\n".join([*lines, "", ""]).encode())
-            for piece in wire.pieces:
-                if isinstance(piece, (int, float)):
-                    await asyncio.wait({asyncio.ensure_future(self._stopping.wait())}, timeout=piece)
-                    continue
-                raw = piece.encode() if isinstance(piece, str) else piece
-                writer.write(b"%x\r\n%b\r\n" % (len(raw), raw) if raw else b"")
-                await writer.drain()
-            if wire.hold:
-                await self._stopping.wait()
-            elif not wire.cut:
-                writer.write(b"0\r\n\r\n")
+            while await self._answered(reader, writer):
+                pass  # as real servers do: a client may use its connection again unless it is told otherwise
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client went away, or the server stops: each test says whether it may
         finally:
@@ -113,6 +95,34 @@ class WireServer:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
+
+    async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; return whether the connection stays open."""
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+        raw = await reader.readexactly(int(headers.get("content-length") or 0))
+        path = head[0].split(" ")[1]
+        self.requests.append({"path": path, "headers": headers, "body": json.loads(raw) if raw else None})
+        wire = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        broken = problem(path, json.loads(raw)) if raw else ""
+        wire = Wire({"error": {"message": broken}}, 400, JSON) if broken else wire
+        lines = [f"HTTP/1.1 {wire.status} Status", "Transfer-Encoding: chunked"]
+        lines += [f"{name}: {value}" for name, value in wire.headers.items()]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        for piece in wire.pieces:
+            if isinstance(piece, (int, float)):
+                await asyncio.wait({asyncio.ensure_future(self._stopping.wait())}, timeout=piece)
+                continue
+            raw = piece.encode() if isinstance(piece, str) else piece
+            writer.write(b"%x\r\n%b\r\n" % (len(raw), raw) if raw else b"")
+            await writer.drain()
+        if wire.hold:
+            await self._stopping.wait()
+        if wire.hold or wire.cut:
+            return False
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return True
 
 
 def problem(path: str, body: dict[str, Any]) -> str:

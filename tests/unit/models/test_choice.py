@@ -84,6 +84,14 @@ def test_packages_are_looked_up_without_importing_them() -> None:
     assert not choice.installed("no_such_package.inner")
 
 
+def test_only_providers_with_an_api_of_their_own_need_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "installed", lambda package: False)
+    models = Models(Endpoint(), {"OPENAI_API_KEY": "sk-x", "ANTHROPIC_API_KEY": "sk-y"})
+    assert isinstance(models.select("openai:gpt-5-mini"), HostedModel)
+    with pytest.raises(ConfigurationError, match="needs the package 'anthropic'"):
+        models.select("anthropic:claude-sonnet-5")
+
+
 def test_an_id_without_a_name_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="names no model"):
         Models(Endpoint(GATEWAY, "k"), {}).select("openai:")

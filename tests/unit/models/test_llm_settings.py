@@ -57,6 +57,7 @@ def test_a_setting_is_read_in_its_type_or_left_out(given: dict[str, Any], read: 
     ("given", "connection", "expected"),
     [
         (SAMPLING | {"seed": 7, "stop": "END"}, GATEWAYS, SAMPLING | {"seed": 7, "stop": ["END"]}),
+        ({"stop_sequences": ["A"]}, OPENAI, {"stop": ["A"]}),
         ({"parallel_tool_calls": False}, GATEWAYS, {"parallel_tool_calls": False}),
         ({"reasoning_effort": "low"}, OPENAI, {"reasoning_effort": "low"}),
         ({"thinking": True}, GATEWAYS, {"reasoning_effort": "medium"}),
