@@ -7,7 +7,7 @@ import base64
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -246,6 +246,22 @@ def executions(database: Database) -> Executions:
     return Executions(database, Seal(KeyInMemory()))
 
 
+def at_once(write: Callable[[Database, int], None], *databases: Database) -> None:
+    """Let each database be written to in a thread of its own, with its number."""
+    threads = [threading.Thread(target=write, args=(each, n)) for n, each in enumerate(databases)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(120)
+
+
+def assert_numbered(database: Database, count: int) -> None:
+    """Assert that there are so many events, each once, numbered without gaps."""
+    rows = database.execute(text("select sequence, event_id from events order by sequence")).all()
+    assert [row[0] for row in rows] == list(range(1, count + 1))
+    assert len({row[1] for row in rows}) == count
+
+
 def test_events_of_several_writers_have_numbers_without_gaps_and_each_once(server: PostgresServer) -> None:
     first, second = two(server)
     executions(first).create(dict(EXECUTION), own={})
@@ -258,14 +274,8 @@ def test_events_of_several_writers_have_numbers_without_gaps_and_each_once(serve
             with database.transaction():
                 events.append("e1", [shared, own])
 
-    threads = [threading.Thread(target=write, args=(each, n)) for n, each in enumerate((first, second))]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(120)
-    rows = first.execute(text("select sequence, event_id from events order by sequence")).all()
-    assert [row[0] for row in rows] == list(range(1, 301))
-    assert len({row[1] for row in rows}) == 300
+    at_once(write, first, second)
+    assert_numbered(first, 300)
     first.close()
     second.close()
 
@@ -287,14 +297,8 @@ def test_writers_that_hold_the_row_by_its_change_have_numbers_without_gaps_too(s
                     events.append("e1", told)
                     break
 
-    threads = [threading.Thread(target=write, args=(each, n)) for n, each in enumerate((first, second))]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(120)
-    rows = first.execute(text("select sequence, event_id from events order by sequence")).all()
-    assert [row[0] for row in rows] == list(range(1, 201))
-    assert len({row[1] for row in rows}) == 200
+    at_once(write, first, second)
+    assert_numbered(first, 200)
     first.close()
     second.close()
 
