@@ -36,7 +36,7 @@ from kubiya_worker.models.connection import GATEWAY
 from kubiya_worker.models.listing import ModelList
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.routes import Routing
-from kubiya_worker.process.model_settings import endpoint_of, endpoints_of, routes_of
+from kubiya_worker.process.model_endpoints import endpoint_of, endpoints_of, routes_of
 from kubiya_worker.protocol import model_entries
 from kubiya_worker.protocol.execution import Usage
 from kubiya_worker.protocol.names import DEMO_MODEL

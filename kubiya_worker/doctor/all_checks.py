@@ -13,7 +13,7 @@ from kubiya_worker.doctor.temporal import Probe
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.models import listing
 from kubiya_worker.payloads.converter import Payloads
-from kubiya_worker.process.model_settings import endpoint_of, routes_of
+from kubiya_worker.process.model_endpoints import endpoint_of, routes_of
 from kubiya_worker.settings import Settings, unused_options
 from kubiya_worker.settings.sources import misspelled
 

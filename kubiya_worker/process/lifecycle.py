@@ -399,7 +399,7 @@ class Life:
             self._redact.add(route.key for route in routing.routes.values())
             self._redact.add(secret for route in routing.routes.values() for secret in route.compatibility.secrets)
         if settings.model_compatibility:
-            from kubiya_worker.process.model_settings import endpoints_of
+            from kubiya_worker.process.model_endpoints import endpoints_of
 
             self._redact.add(endpoints_of(settings, self._variables).secrets)
         return routing

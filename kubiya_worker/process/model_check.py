@@ -15,7 +15,7 @@ from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.models import Endpoint, listing
 from kubiya_worker.models.choice import split
 from kubiya_worker.models.connection import GATEWAY
-from kubiya_worker.process.model_settings import endpoint_of, routes_of
+from kubiya_worker.process.model_endpoints import endpoint_of, routes_of
 from kubiya_worker.process.self_check import HostFindings
 from kubiya_worker.protocol.names import DEMO_MODEL
 from kubiya_worker.settings import Settings

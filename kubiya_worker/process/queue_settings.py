@@ -41,7 +41,7 @@ def own_routes(settings: Settings, variables: Mapping[str, str]) -> dict[str, Ro
     """Return the models of this host's own list, nothing without one. Raises ConfigurationError for a wrong list."""
     if not settings.enable_local_proxy:
         return {}
-    from kubiya_worker.process.model_settings import routes_of  # a worker without a list does not wait for this import
+    from kubiya_worker.process.model_endpoints import routes_of  # a worker without a list does not wait for this import
 
     return routes_of(settings, variables)
 

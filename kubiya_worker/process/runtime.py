@@ -17,7 +17,7 @@ from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.models import Models
 from kubiya_worker.models.prices import Prices
 from kubiya_worker.models.routes import Routing
-from kubiya_worker.process.model_settings import endpoint_of, endpoints_of
+from kubiya_worker.process.model_endpoints import endpoint_of, endpoints_of
 from kubiya_worker.process.places import long_commands_of
 from kubiya_worker.process.worker_pair import model_queue
 from kubiya_worker.recording import RecordingFile
