@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import uuid
-from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client
@@ -25,10 +24,10 @@ class Fleet:
         self.agent = stack.agent(f"chat-{self.name}")
         self._workers: list[Process] = []
 
-    def worker(self, build: str = "", code: Path = ROOT, **env: str) -> Process:
-        """A worker of this build of the deployment, or without a version, loaded from the folder `code`."""
+    def worker(self, build: str = "", code: str = str(ROOT), **env: str) -> Process:
+        """Start a worker of this build of the deployment, or without a version, whose PYTHONPATH is `code`."""
         versioned = {"TEMPORAL_DEPLOYMENT_NAME": self.name, "TEMPORAL_WORKER_BUILD_ID": build} if build else {}
-        process = self.stack.worker(self.queue, ready=True, PYTHONPATH=str(code), **versioned, **env)
+        process = self.stack.worker(self.queue, ready=True, PYTHONPATH=code, **versioned, **env)
         self._workers.append(process)
         return process
 
