@@ -6,7 +6,8 @@ adds a line to a file of its own, so that a second run of it shows. `check` comp
 
 A point is `<activity type>:<nth call>:<before|during|after|left>`; `""` kills nobody. Who gets a call is Temporal's
 choice, so the nth call kills whichever worker of the queue has it. Other calls may be under way on that worker. At
-`left` the call that is struck is the one after the nth, before it has done anything.
+`left` the call that is struck is the one after the nth, before it has done anything; or none, when
+another worker has it.
 """
 
 from __future__ import annotations

@@ -7,13 +7,16 @@
     before  the activity was handed to this worker, nothing has been done
     during  the model has sent its first text, or the tool has been started
     after   the activity has its result, and Temporal has not heard of it yet
-    left    the next activity was handed to this worker, so Temporal has the result of the nth call; the control plane
-            has none of the events that this call left behind
+    left    the execution's next activity was handed to a worker, so Temporal has the result of the nth call; the
+            control plane has none of the events that this call left behind
 
 Workers that share `KILL_COUNT_FILE` count together, and the one that has the nth call kills itself. The file
 `<KILL_COUNT_FILE>.<type>` has one byte for each call. Before it kills itself, the worker writes into
 `KILL_UNDER_WAY_FILE` which calls it was running, as JSON: [[activity id, execution id], ...]. The killed call comes
 first. Calls that ended in the last seconds are listed too, because Temporal may not have heard of their end yet.
+
+At `left` the next activity may be handed to another worker. That one lets it go on, and tells this one by SIGUSR1 to
+kill itself; `ELSEWHERE` stands for the killed call then. `<KILL_COUNT_FILE>.left` has the process id and the execution.
 """
 
 from __future__ import annotations
@@ -30,11 +33,12 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 UNHEARD = 5.0  # seconds; a busy machine sends it late
+ELSEWHERE = "elsewhere"  # in place of an activity id
 
 Entry = tuple[str, str]  # activity id, execution id
 
 _under_way: list[Entry] = []
-_left: set[str] = set()  # the execution with a step whose events are held back
+_left: set[str] = set()  # the execution with a step whose events are held back, once the step is over
 
 
 def die(struck: Entry) -> None:
@@ -50,6 +54,21 @@ def count(kind: str) -> int:
         return shared.tell()
 
 
+def left_file() -> Path:
+    return Path(f"{os.environ['KILL_COUNT_FILE']}.left")
+
+
+def tell_who_left(execution: str) -> None:
+    """Have the other worker kill itself that has left events of the execution, if there is one."""
+    try:
+        pid, left = left_file().read_text().split()
+    except FileNotFoundError:
+        return
+    if left == execution:
+        left_file().rename(left_file().with_suffix(".told"))
+        os.kill(int(pid), signal.SIGUSR1)
+
+
 class _Inbound(ActivityInboundInterceptor):
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         info = activity.info()
@@ -57,6 +76,7 @@ class _Inbound(ActivityInboundInterceptor):
         _under_way.append(entry)
         if entry[1] in _left:
             die(entry)
+        tell_who_left(entry[1])
         try:
             return await self._execute(input, entry)
         finally:
@@ -80,10 +100,12 @@ class _Inbound(ActivityInboundInterceptor):
             die(entry)
 
     async def _leave(self, input: ExecuteActivityInput, entry: Entry) -> Any:
-        """Hold back what the step leaves, and die when the execution's next activity is handed to this worker."""
-        _hold_back()
+        """Hold back what the step leaves, and die when the execution's next activity is handed to a worker."""
+        _hold_back(entry[1])
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, die, (ELSEWHERE, entry[1]))
         result = await super().execute_activity(input)
         _left.add(entry[1])
+        left_file().write_text(f"{os.getpid()} {entry[1]}")
         return result
 
 
@@ -103,23 +125,28 @@ async def _die_when_started(entry: Entry) -> None:
     die(entry)
 
 
-def _hold_back() -> None:
-    """Never send the events of steps that end before these have arrived."""
-    from kubiya_worker.activities.events import Publisher
+def _hold_back(execution: str) -> None:
+    """Let no event that a step of this execution leaves arrive, for as long as the worker itself would try to send it.
 
-    original = Publisher._leave
+    What other executions leave is sent: they may have to end before this one has its next activity.
+    """
+    from kubiya_worker.activities.events import CLOSE_TIMEOUT, Publisher
 
-    async def leave(self: Publisher) -> bool:
-        left = await original(self)
-        if left and self._task is not None:
+    leave, send_alone = Publisher._leave, Publisher._send_alone
+
+    async def held_leave(self: Publisher) -> bool:
+        left = await leave(self)
+        if left and self._task is not None and self._execution_id == execution:
             self._task.cancel()  # it has not run since the step's end, so it has sent nothing of what is left
         return left
 
     async def held(self: Publisher) -> bool:
-        await asyncio.Event().wait()
+        if self._execution_id != execution:
+            return await send_alone(self)
+        await asyncio.sleep(CLOSE_TIMEOUT)
         return False
 
-    Publisher._leave = leave  # type: ignore[method-assign]
+    Publisher._leave = held_leave  # type: ignore[method-assign]
     Publisher._send_alone = held  # type: ignore[method-assign]
 
 
