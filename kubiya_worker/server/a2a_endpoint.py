@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from kubiya_worker.mcp_server.api import PlaneRefused
-from kubiya_worker.server.http import KEY_HEADERS, address_of, reply, token_of, unauthorized
+from kubiya_worker.server.callers import KEY_HEADERS, address_of, token_of
 from kubiya_worker.server.mcp_endpoint import OwnApi
+from kubiya_worker.server.responses import reply, unauthorized
 
 PATH: Final = "/a2a/{kind}/{name}"
 CARD_PATH: Final = f"{PATH}/.well-known/agent-card.json"

@@ -56,13 +56,14 @@ from kubiya_worker.server.api import (
     wishes,
     workers,
 )
-from kubiya_worker.server.http import Edge, reply
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.lag import LagRecorder
 from kubiya_worker.server.mcp_endpoint import PATH as MCP_PATH
 from kubiya_worker.server.mcp_endpoint import McpEndpoint
 from kubiya_worker.server.notify import watch
 from kubiya_worker.server.notify.slack_sockets import SlackSockets
 from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.responses import reply
 from kubiya_worker.server.store.address import PostgresAddress
 from kubiya_worker.server.stream_turns import StreamTurns
 from kubiya_worker.server.temporal import TemporalDown

@@ -22,9 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.mcp_server.api import PlaneRefused
 from kubiya_worker.server import mcp_forms
-from kubiya_worker.server.http import KEY_HEADERS, address_of, reply, token_of, unauthorized
+from kubiya_worker.server.callers import KEY_HEADERS, address_of, token_of
 from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.request_body import received
+from kubiya_worker.server.responses import reply, unauthorized
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from kubiya_worker import __version__
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges.base import Filters, Wire
-from kubiya_worker.server.http import Edge
 
 Object = dict[str, Any]
 PLACE: Final = "#/components/schemas/{model}"
@@ -31,7 +31,8 @@ _PARAMETER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
 def document(edges: Iterable[Edge]) -> Object:
     """Return the document, with the routes in their order."""
     routes = list(edges)
-    models = sorted({edge.body for edge in routes if edge.body is not None}, key=lambda model: model.__name__)
+    bodies = {edge.models.body for edge in routes}
+    models = sorted((model for model in bodies if model is not None), key=lambda model: model.__name__)
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=PLACE)
     paths: dict[str, Object] = {}
     for edge in routes:
@@ -56,20 +57,21 @@ def _operation(edge: Edge) -> Object:
         "summary": summary,
         "parameters": [
             *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names_in(edge)),
-            *_filters(edge.query),
+            *_filters(edge.models.query),
         ],
         "responses": {str(_status(edge)): {"description": "Done"}, **_refusals(edge)},
     }
     made["x-roles"] = sorted(edge.need.roles)
     if description:
         made["description"] = description
-    if edge.body is not None and _takes_fields(edge.body):
-        schema = {"$ref": PLACE.format(model=edge.body.__name__)}
+    body = edge.models.body
+    if body is not None and _takes_fields(body):
+        schema = {"$ref": PLACE.format(model=body.__name__)}
         made["requestBody"] = {
-            "required": any(field.is_required() for field in edge.body.model_fields.values()),
+            "required": any(field.is_required() for field in body.model_fields.values()),
             "content": {"application/json": {"schema": schema}},
         }
-    if edge.body is not None and issubclass(edge.body, Wire):
+    if body is not None and issubclass(body, Wire):
         made["x-called-by"] = "workers"
     return made
 
@@ -125,6 +127,6 @@ def _refusals(edge: Edge) -> Object:
         known["404"] = "It is not there"
     if "{execution}" in edge.path:
         known["410"] = "The execution was removed because of a limit of the server"
-    if edge.body is not None or edge.query is not None:
+    if edge.models.body is not None or edge.models.query is not None:
         known["422"] = "A field or filter is unknown, missing or wrong"
     return {status: {"description": text, "content": content} for status, text in known.items()}

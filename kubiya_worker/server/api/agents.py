@@ -11,10 +11,11 @@ from typing import Any, Final
 from starlette.routing import Route
 
 from kubiya_worker.server.api import deletion, shared_parts
+from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import definitions as edges
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges.base import Strict
-from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.person import LOCAL, WORKER
 from kubiya_worker.server.refusals import ApiError, not_found
 from kubiya_worker.server.store import definitions
@@ -185,17 +186,17 @@ def _routes(kind: str) -> list[Route]:
     plural = f"/{kind}s"
     created, changed = MODELS[kind]
     return [
-        route("POST", plural, create, 201, body=created, audit=f"{kind}.create"),
-        route("GET", plural, list_all, query=filters.Page),
-        route("GET", plural + "/{entity}", get),
-        route("PATCH", plural + "/{entity}", update, body=changed, batched=True, audit=f"{kind}.update"),
-        route("DELETE", plural + "/{entity}", delete, query=filters.Deletion, audit=f"{kind}.delete"),
-        route("GET", f"/skills/associations{plural}/{{entity}}/skills/resolved", skills),
-        route("GET", f"/skills/associations{plural}/{{entity}}/toolsets/resolved", skills),
-        route(
+        Edge("POST", plural, create, 201, body=created, audit=f"{kind}.create"),
+        Edge("GET", plural, list_all, query=filters.Page),
+        Edge("GET", plural + "/{entity}", get),
+        Edge("PATCH", plural + "/{entity}", update, body=changed, batched=True, audit=f"{kind}.update"),
+        Edge("DELETE", plural + "/{entity}", delete, query=filters.Deletion, audit=f"{kind}.delete"),
+        Edge("GET", f"/skills/associations{plural}/{{entity}}/skills/resolved", skills),
+        Edge("GET", f"/skills/associations{plural}/{{entity}}/toolsets/resolved", skills),
+        Edge(
             "GET", f"/execution-environment{plural}/{{entity}}/resolved", environment, query=filters.EnvironmentFilters
         ),
-        route(
+        Edge(
             "GET",
             f"/execution-environment{plural}/{{entity}}/resolved/full",
             environment_full,
@@ -233,6 +234,6 @@ def _with_members(call: Call, team: Object, ids: list[Any]) -> Object:
 ROUTES: list[Route] = [
     *_routes(AGENT),
     *_routes(TEAM),
-    route("POST", "/teams/{team}/agents/{agent}", add_member, audit="team.update"),
-    route("DELETE", "/teams/{team}/agents/{agent}", remove_member, query=filters.Deletion, audit="team.update"),
+    Edge("POST", "/teams/{team}/agents/{agent}", add_member, audit="team.update"),
+    Edge("DELETE", "/teams/{team}/agents/{agent}", remove_member, query=filters.Deletion, audit="team.update"),
 ]

@@ -9,8 +9,9 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.api.executions import execution_id_of, execution_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import worker
-from kubiya_worker.server.http import Call, route
 
 FAILURES: Final = ("error", "content_filter")
 
@@ -61,8 +62,8 @@ async def details(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/analytics/turns", add_turn, 201, body=worker.TurnBody, batched=True),
-    route("POST", "/analytics/tool-calls", add_tool_call, 201, body=worker.ToolCallBody),
-    route("POST", "/analytics/batch", add_batch, 201, body=worker.Batch, batched=True),
-    route("GET", "/analytics/executions/{execution}/details", details),
+    Edge("POST", "/analytics/turns", add_turn, 201, body=worker.TurnBody, batched=True),
+    Edge("POST", "/analytics/tool-calls", add_tool_call, 201, body=worker.ToolCallBody),
+    Edge("POST", "/analytics/batch", add_batch, 201, body=worker.Batch, batched=True),
+    Edge("GET", "/analytics/executions/{execution}/details", details),
 ]

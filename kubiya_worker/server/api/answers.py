@@ -25,13 +25,17 @@ from kubiya_worker.server.actor import Actor
 from kubiya_worker.server.api import approvals
 from kubiya_worker.server.approvers import Approvers
 from kubiya_worker.server.auth import Caller
-from kubiya_worker.server.http import RECORDED, Call, address_of, answered
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.callers import address_of
+from kubiya_worker.server.edge import RECORDED
+from kubiya_worker.server.inputs import Inputs
 from kubiya_worker.server.notify.letter import ANSWERS
 from kubiya_worker.server.notify.mattermost import CALLBACK
 from kubiya_worker.server.person import Person
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.request_body import parsed, received
+from kubiya_worker.server.responses import answered
 from kubiya_worker.server.sessions import own_origin
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.answer_tokens import AnswerToken
@@ -130,7 +134,7 @@ def _call(plane: Plane, address: str, token: AnswerToken, approval: Approval, em
 
 def _call_of(plane: Plane, organization_id: str, person: Person, approval: Approval) -> Call:
     request = Request({"type": "http", "method": "POST", "path": ANSWERS, "headers": [], "query_string": b""})
-    return Call(request, plane, Caller(organization_id, person), {}, path_params={"approval": approval["id"]})
+    return Call(request, plane, Caller(organization_id, person), Inputs(path={"approval": approval["id"]}))
 
 
 def _refusal(call: Call, approval: Approval) -> str:
@@ -250,7 +254,7 @@ async def mattermost(request: Request) -> Response:
         title = outcome_of(done)
         return {"update": {"message": "", "props": {"attachments": [{"fallback": title, "text": title}]}}}
 
-    return await answered(request, answer, 200)
+    return await answered(request, answer)
 
 
 ROUTES: list[Route] = [

@@ -18,12 +18,14 @@ from kubiya_worker.server.access import ANSWER
 from kubiya_worker.server.api.execution_lists import id_of
 from kubiya_worker.server.api.executions import execution_id_of, execution_of, requesters
 from kubiya_worker.server.approvers import OF_RULE, Approvers, approvers
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import filters, worker
-from kubiya_worker.server.http import Call, reply, route
 from kubiya_worker.server.notify.events import of_approval
 from kubiya_worker.server.plane import resolved
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
+from kubiya_worker.server.responses import reply
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.approvals import Approval
 from kubiya_worker.server.store.executions import Execution
@@ -270,11 +272,11 @@ def _resolve(call: Call, approval: Approval, status: str, changes: dict[str, Any
 
 
 ROUTES: list[Route] = [
-    route("POST", "/approvals", create, 201, body=worker.Approval, audit="approval.create"),
-    route("GET", "/approvals", list_all, query=filters.ApprovalFilters),
-    route("GET", "/approvals/pending", pending, query=filters.PendingApprovalFilters),
-    route("GET", "/approvals/{approval}", get),
-    route("POST", "/approvals/{approval}/approve", approve, body=edges.Answer, audit="approval.approve"),
-    route("POST", "/approvals/{approval}/reject", reject, body=edges.Answer, audit="approval.reject"),
-    route("POST", "/approvals/{approval}/expire", expire, body=worker.Expire, audit="approval.expire"),
+    Edge("POST", "/approvals", create, 201, body=worker.Approval, audit="approval.create"),
+    Edge("GET", "/approvals", list_all, query=filters.ApprovalFilters),
+    Edge("GET", "/approvals/pending", pending, query=filters.PendingApprovalFilters),
+    Edge("GET", "/approvals/{approval}", get),
+    Edge("POST", "/approvals/{approval}/approve", approve, body=edges.Answer, audit="approval.approve"),
+    Edge("POST", "/approvals/{approval}/reject", reject, body=edges.Answer, audit="approval.reject"),
+    Edge("POST", "/approvals/{approval}/expire", expire, body=worker.Expire, audit="approval.expire"),
 ]

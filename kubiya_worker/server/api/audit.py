@@ -10,8 +10,9 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from kubiya_worker.protocol.audit import ChainCheck, Head, Problem
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.store.audit import Audit
 from kubiya_worker.server.store.audit_records import AuditRecords
 
@@ -91,8 +92,8 @@ async def _part(audit: Audit, organization_id: str, after: int, last: int) -> li
 
 
 ROUTES: list[Route] = [
-    route("GET", "/audit", list_all, query=filters.AuditFilters),
-    route("GET", "/audit/head", head),
-    route("GET", "/audit/verify", verify),
-    route("GET", "/audit/export", export, query=filters.AuditExport),
+    Edge("GET", "/audit", list_all, query=filters.AuditFilters),
+    Edge("GET", "/audit/head", head),
+    Edge("GET", "/audit/verify", verify),
+    Edge("GET", "/audit/export", export, query=filters.AuditExport),
 ]

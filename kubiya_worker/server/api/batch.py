@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
+from kubiya_worker.server.access import PREFIX
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import worker
 from kubiya_worker.server.edges.base import Filters
-from kubiya_worker.server.http import Call, Edge, route, without_filters
 from kubiya_worker.server.refusals import REFUSALS, ApiError, invalid, refusal
 
-PREFIX: Final = "/api/v1"
 MOST: Final = 20  # requests in a batch
 MOST_GROUPS: Final = 50
 
@@ -37,7 +38,7 @@ def routes(single: Iterable[Any]) -> list[Edge]:
             raise invalid("groups", f"at most {MOST_GROUPS} groups", "too_long")
         return {"groups": [_group(call, writes, group) for group in groups]}
 
-    return [route("POST", "/batch", batch, body=worker.Requests)]
+    return [Edge("POST", "/batch", batch, body=worker.Requests)]
 
 
 def _group(call: Call, writes: list[Edge], given: Any) -> dict[str, Any]:
@@ -96,10 +97,9 @@ def within(
             refused = each.need.refusal(call.person)
             if refused:
                 raise ApiError(403, refused)
-            query = query or (without_filters(each.query) if each.query is not None else None)
             params = {name: each.param_convertors[name].convert(text) for name, text in found.groupdict().items()}
-            inner = Call(call.request, call.plane, call.caller, body, each.body, params, query)
-            return _at_once(each.handler(inner))
+            inputs = each.models.inner(params, body, query)
+            return _at_once(each.handler(Call(call.request, call.plane, call.caller, inputs)))
     raise invalid("requests", f"{method} {path} cannot be in a batch")
 
 

@@ -17,8 +17,9 @@ from kubiya_worker.protocol import names
 from kubiya_worker.server.api import sequels, stop
 from kubiya_worker.server.api.execute import USER, author_of
 from kubiya_worker.server.api.executions import execution_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import executions as edges
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store import outbox
@@ -172,11 +173,11 @@ def _terminate(call: Call, execution: Execution, reason: str) -> dict[str, Any]:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/executions/batch/terminate", terminate_all, body=edges.TerminateAll, audit="execution.cancel"),
-    route("POST", "/executions/{execution}/message", message, 202, body=edges.Message, audit="execution.message"),
-    route("POST", "/executions/{execution}/pause", pause, audit="execution.pause"),
-    route("POST", "/executions/{execution}/resume", resume, audit="execution.resume"),
-    route("POST", "/executions/{execution}/cancel", cancel, body=edges.Cancel, audit="execution.cancel"),
-    route("POST", "/executions/{execution}/mark-done", mark_done, 202, audit="execution.mark_done"),
-    route("POST", "/executions/{execution}/terminate", terminate, body=edges.Terminate, audit="execution.cancel"),
+    Edge("POST", "/executions/batch/terminate", terminate_all, body=edges.TerminateAll, audit="execution.cancel"),
+    Edge("POST", "/executions/{execution}/message", message, 202, body=edges.Message, audit="execution.message"),
+    Edge("POST", "/executions/{execution}/pause", pause, audit="execution.pause"),
+    Edge("POST", "/executions/{execution}/resume", resume, audit="execution.resume"),
+    Edge("POST", "/executions/{execution}/cancel", cancel, body=edges.Cancel, audit="execution.cancel"),
+    Edge("POST", "/executions/{execution}/mark-done", mark_done, 202, audit="execution.mark_done"),
+    Edge("POST", "/executions/{execution}/terminate", terminate, body=edges.Terminate, audit="execution.cancel"),
 ]

@@ -24,8 +24,9 @@ from kubiya_worker.server.api import (
 )
 from kubiya_worker.server.api import stored_definitions as objects
 from kubiya_worker.server.api.batch import within
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import Call, Edge
 from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.records import Object

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from kubiya_worker.server.call import Call
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import Call
 from kubiya_worker.server.needed import Dependent, Needs, told
 from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store.records import Object

@@ -8,9 +8,10 @@ from typing import Any
 from starlette.routing import Route
 
 from kubiya_worker.server.api import deletion, shared_parts
+from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import definitions as edges
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.refusals import ApiError, not_found
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object
@@ -63,9 +64,9 @@ async def delete(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/environments", list_all, query=filters.Page),
-    route("POST", "/environments", create, 201, body=edges.NewEnvironment, audit="environment.create"),
-    route("GET", "/environments/{environment}", get),
-    route("PATCH", "/environments/{environment}", update, body=edges.EnvironmentPatch, audit="environment.update"),
-    route("DELETE", "/environments/{environment}", delete, query=filters.Deletion, audit="environment.delete"),
+    Edge("GET", "/environments", list_all, query=filters.Page),
+    Edge("POST", "/environments", create, 201, body=edges.NewEnvironment, audit="environment.create"),
+    Edge("GET", "/environments/{environment}", get),
+    Edge("PATCH", "/environments/{environment}", update, body=edges.EnvironmentPatch, audit="environment.update"),
+    Edge("DELETE", "/environments/{environment}", delete, query=filters.Deletion, audit="environment.delete"),
 ]

@@ -14,9 +14,10 @@ from kubiya_worker.server.api import shared_parts, stop
 from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
 from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import worker
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.person import LOCAL
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
@@ -210,7 +211,7 @@ def _execute(kind: str) -> Route:
         queue = choose_queue(call, given.get("worker_queue_id"))
         return reply(begin(call, kind, entity, queue, prompt, given, key))
 
-    return route("POST", f"/{kind}s/{{entity}}/execute", execute, body=edges.Execute, audit="execution.start")
+    return Edge("POST", f"/{kind}s/{{entity}}/execute", execute, body=edges.Execute, audit="execution.start")
 
 
 def asked_again(plane: Plane, execution: Execution) -> Object:
@@ -396,10 +397,10 @@ async def skill(call: Call) -> Any:
 ROUTES: list[Route] = [
     _execute(AGENT),
     _execute(TEAM),
-    route("POST", "/executions/{execution}/retry", retry, body=edges.Retry, audit="execution.start"),
-    route("POST", "/executions/create", create, 201, body=worker.JobExecution, audit="execution.start"),
-    route("POST", "/executions/job-executions", create, 201, body=worker.JobExecution, audit="execution.start"),
-    route("POST", "/dynamic-executions/execute", execute_dynamic, body=edges.ExecuteDynamic, audit="execution.start"),
-    route("GET", "/skills/{skill}", skill),
-    route("POST", "/executions/{execution}/job/{job}/status", job_status, 202, body=worker.JobStatus),
+    Edge("POST", "/executions/{execution}/retry", retry, body=edges.Retry, audit="execution.start"),
+    Edge("POST", "/executions/create", create, 201, body=worker.JobExecution, audit="execution.start"),
+    Edge("POST", "/executions/job-executions", create, 201, body=worker.JobExecution, audit="execution.start"),
+    Edge("POST", "/dynamic-executions/execute", execute_dynamic, body=edges.ExecuteDynamic, audit="execution.start"),
+    Edge("GET", "/skills/{skill}", skill),
+    Edge("POST", "/executions/{execution}/job/{job}/status", job_status, 202, body=worker.JobStatus),
 ]

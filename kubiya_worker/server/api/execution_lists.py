@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from kubiya_worker.server.call import Call
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import Call
 from kubiya_worker.server.refusals import not_found
 from kubiya_worker.server.store.execution_search import ExecutionQuery, Place, cursor_of, place_of
 from kubiya_worker.server.store.executions import Execution, summary

@@ -12,8 +12,10 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.server.api import execution_lists, shared_parts
 from kubiya_worker.server.api.agents import AGENT, TEAM, resolved_environment, resolved_skills, store_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.callers import caller_of
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters, worker
-from kubiya_worker.server.http import Call, caller_of, route
 from kubiya_worker.server.plane import workflow_of
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.database import Reader
@@ -219,26 +221,24 @@ async def get_stream(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/executions/{execution}/events/batch", add_events, 202, body=worker.EventsBody, batched=True),
-    route("POST", "/executions/{execution}/events", add_event, 202, body=worker.OneEvent),
-    route(
+    Edge("POST", "/executions/{execution}/events/batch", add_events, 202, body=worker.EventsBody, batched=True),
+    Edge("POST", "/executions/{execution}/events", add_event, 202, body=worker.OneEvent),
+    Edge(
         *("GET", "/executions/{execution}/events", list_events),
         query=filters.EventFilters,
         patient=True,
-        pooled=True,
     ),
-    route("GET", "/executions/{execution}", get),
-    route("PATCH", "/executions/{execution}", patch, body=worker.ExecutionPatch, batched=True),
-    route("GET", "/executions/{execution}/context", context),
-    route(
+    Edge("GET", "/executions/{execution}", get),
+    Edge("PATCH", "/executions/{execution}", patch, body=worker.ExecutionPatch, batched=True),
+    Edge("GET", "/executions/{execution}/context", context),
+    Edge(
         *("GET", "/executions/{execution}/session", get_session),
         query=filters.SessionFilters,
         patient=True,
-        pooled=True,
     ),
-    route("POST", "/executions/{execution}/session", save_session, 201, body=worker.SessionBody, batched=True),
-    route("GET", "/executions/{execution}/stream", get_stream, query=filters.Stream),
-    route("GET", "/executions/{execution}/details", details),
-    route("DELETE", "/executions/{execution}", delete, audit="execution.delete"),
-    route("GET", "/executions", execution_lists.list_all, query=filters.ExecutionFilters, patient=True, pooled=True),
+    Edge("POST", "/executions/{execution}/session", save_session, 201, body=worker.SessionBody, batched=True),
+    Edge("GET", "/executions/{execution}/stream", get_stream, query=filters.Stream),
+    Edge("GET", "/executions/{execution}/details", details),
+    Edge("DELETE", "/executions/{execution}", delete, audit="execution.delete"),
+    Edge("GET", "/executions", execution_lists.list_all, query=filters.ExecutionFilters, patient=True),
 ]

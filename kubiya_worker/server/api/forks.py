@@ -21,9 +21,10 @@ from kubiya_worker.server.api.agents import AGENT, entity_of
 from kubiya_worker.server.api.execute import asked_again, author_of, begin, choose_queue, kept_metadata, reply
 from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.api.sequels import entity_again
+from kubiya_worker.server.call import Call
 from kubiya_worker.server.conversations import Cut, NoCut, closed, cut_at
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import executions as edges
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import ApiError, invalid
 from kubiya_worker.server.store.executions import Execution
@@ -158,5 +159,5 @@ def _share(call: Call, origin: Execution, made: Execution, messages: list[m.Mess
 
 
 ROUTES: list[Route] = [
-    route("POST", "/executions/{execution}/fork", fork, body=edges.Fork, audit="execution.start"),
+    Edge("POST", "/executions/{execution}/fork", fork, body=edges.Fork, audit="execution.start"),
 ]

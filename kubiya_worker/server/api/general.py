@@ -13,10 +13,13 @@ from starlette.routing import Route
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
 from kubiya_worker.protocol.model_entries import STORED
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.callers import caller_of, is_local
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import Call, caller_of, is_local, reply, route, unauthorized
 from kubiya_worker.server.metrics import exposition
 from kubiya_worker.server.refusals import not_found
+from kubiya_worker.server.responses import reply, unauthorized
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
@@ -146,10 +149,10 @@ ROUTES: list[Route] = [
     Route("/api/health/detailed", detailed),
     Route("/api/ready", ready),
     Route("/metrics", metrics),
-    route("GET", "/auth/validate", validate),
-    route("GET", "/client/config", client_config),
-    route("GET", "/models", models, query=filters.ModelFilters),
-    route("GET", "/models/default", default_model),
-    route("GET", "/models/{model:path}", model),
-    route("GET", "/runtimes", runtimes),
+    Edge("GET", "/auth/validate", validate),
+    Edge("GET", "/client/config", client_config),
+    Edge("GET", "/models", models, query=filters.ModelFilters),
+    Edge("GET", "/models/default", default_model),
+    Edge("GET", "/models/{model:path}", model),
+    Edge("GET", "/runtimes", runtimes),
 ]

@@ -18,14 +18,15 @@ from starlette.routing import Route
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.server.actor import acting, of_request
 from kubiya_worker.server.api import hook_runs
+from kubiya_worker.server.callers import address_of
 from kubiya_worker.server.edges.hooks import SECRET
 from kubiya_worker.server.hooks import decision, proofs, senders
 from kubiya_worker.server.hooks.alert import Alert, BadShape
-from kubiya_worker.server.http import address_of, reply, unauthorized
 from kubiya_worker.server.person import of_hook
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import REFUSALS, ApiError, refusal
 from kubiya_worker.server.request_body import parsed, received
+from kubiya_worker.server.responses import reply, unauthorized
 from kubiya_worker.server.store.records import Object
 
 log = logging.getLogger(__name__)

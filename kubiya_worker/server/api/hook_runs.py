@@ -21,11 +21,11 @@ from kubiya_worker.server.api.agents import entity_of
 from kubiya_worker.server.api.control import say
 from kubiya_worker.server.api.queues import hidden, queues_of
 from kubiya_worker.server.auth import Caller
+from kubiya_worker.server.call import Call
 from kubiya_worker.server.hooks import alert as a
 from kubiya_worker.server.hooks import decision, prompt
 from kubiya_worker.server.hooks.alert import Alert
 from kubiya_worker.server.hooks.decision import HookVerdict
-from kubiya_worker.server.http import Call
 from kubiya_worker.server.person import of_hook
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import ApiError
@@ -42,7 +42,7 @@ BY_SEVERITY: Final = {a.CRITICAL: 1, a.ERROR: 2, a.INFO: 4}  # Temporal's priori
 def call_of(plane: Plane, hook: Object, address: str = "", request: Request | None = None) -> Call:
     """Return a call by the hook itself, also when no request is there."""
     bare = Request({"type": "http", "method": "POST", "path": f"/hooks/{hook['name']}", "headers": []})
-    return Call(request or bare, plane, Caller(hook["organization_id"], of_hook(hook, address)), {})
+    return Call(request or bare, plane, Caller(hook["organization_id"], of_hook(hook, address)))
 
 
 def prompt_of(hook: Object, alert: Alert) -> str:

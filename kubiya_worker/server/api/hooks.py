@@ -12,11 +12,12 @@ from starlette.routing import Route
 from kubiya_worker.server.api import deletion, hook_runs
 from kubiya_worker.server.api.agents import AGENT, TEAM, store_of
 from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import hooks as edges
 from kubiya_worker.server.hooks import decision, proofs, samples, senders
 from kubiya_worker.server.hooks.alert import BadShape
-from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object
@@ -177,11 +178,11 @@ async def test(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/hooks", list_all, query=filters.Page),
-    route("POST", "/hooks", create, 201, body=edges.NewHook, audit="hook.create"),
-    route("GET", "/hooks/{hook}", get),
-    route("PATCH", "/hooks/{hook}", update, body=edges.HookPatch, audit="hook.update"),
-    route("DELETE", "/hooks/{hook}", delete, query=filters.Deletion, audit="hook.delete"),
-    route("GET", "/hooks/{hook}/deliveries", deliveries, query=edges.DeliveryFilters),
-    route("POST", "/hooks/{hook}/test", test, body=edges.HookTest, audit="hook.run"),
+    Edge("GET", "/hooks", list_all, query=filters.Page),
+    Edge("POST", "/hooks", create, 201, body=edges.NewHook, audit="hook.create"),
+    Edge("GET", "/hooks/{hook}", get),
+    Edge("PATCH", "/hooks/{hook}", update, body=edges.HookPatch, audit="hook.update"),
+    Edge("DELETE", "/hooks/{hook}", delete, query=filters.Deletion, audit="hook.delete"),
+    Edge("GET", "/hooks/{hook}/deliveries", deliveries, query=edges.DeliveryFilters),
+    Edge("POST", "/hooks/{hook}/test", test, body=edges.HookTest, audit="hook.run"),
 ]

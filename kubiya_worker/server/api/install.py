@@ -9,8 +9,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.refusals import ApiError
 
 LOCAL: Final = """\
@@ -78,5 +79,5 @@ def _yaml(value: str) -> str:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/worker-queues/{queue}/install-script", install_script, query=filters.InstallScript)
+    Edge("GET", "/worker-queues/{queue}/install-script", install_script, query=filters.InstallScript)
 ]

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Final
 
 from kubiya_worker.server import cron, firings, template
+from kubiya_worker.server.call import Call
 from kubiya_worker.server.firings import Going, Timetable
-from kubiya_worker.server.http import Call
 from kubiya_worker.server.refusals import invalid
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.records import Object

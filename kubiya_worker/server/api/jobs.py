@@ -13,9 +13,11 @@ from kubiya_worker.server.api import execute, job_times
 from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
 from kubiya_worker.server.api.environments import environment_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
+from kubiya_worker.server.call import MAX_PROMPT, Call, page
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import jobs as edges
-from kubiya_worker.server.http import MAX_PROMPT, Call, page, read, route
+from kubiya_worker.server.inputs import read
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.database import now
@@ -339,13 +341,13 @@ async def executions(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/jobs", create, 201, body=edges.NewJob, audit="job.create"),
-    route("GET", "/jobs", list_all, query=filters.JobFilters),
-    route("GET", "/jobs/{job}", get),
-    route("PATCH", "/jobs/{job}", update, body=edges.JobPatch, audit="job.update"),
-    route("DELETE", "/jobs/{job}", delete, audit="job.delete"),
-    route("POST", "/jobs/{job}/trigger", trigger, body=edges.Trigger, audit="job.run"),
-    route("POST", "/jobs/{job}/enable", _switch(True), audit="job.enable"),
-    route("POST", "/jobs/{job}/disable", _switch(False), audit="job.disable"),
-    route("GET", "/jobs/{job}/executions", executions, query=filters.JobRunFilters),
+    Edge("POST", "/jobs", create, 201, body=edges.NewJob, audit="job.create"),
+    Edge("GET", "/jobs", list_all, query=filters.JobFilters),
+    Edge("GET", "/jobs/{job}", get),
+    Edge("PATCH", "/jobs/{job}", update, body=edges.JobPatch, audit="job.update"),
+    Edge("DELETE", "/jobs/{job}", delete, audit="job.delete"),
+    Edge("POST", "/jobs/{job}/trigger", trigger, body=edges.Trigger, audit="job.run"),
+    Edge("POST", "/jobs/{job}/enable", _switch(True), audit="job.enable"),
+    Edge("POST", "/jobs/{job}/disable", _switch(False), audit="job.disable"),
+    Edge("GET", "/jobs/{job}/executions", executions, query=filters.JobRunFilters),
 ]

@@ -9,8 +9,9 @@ from starlette.routing import Route
 
 from kubiya_worker.server.api.queues import queue_of
 from kubiya_worker.server.auth import hashed, key_id_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import keys as edges
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.person import ADMIN, LOCAL
 from kubiya_worker.server.refusals import ApiError, not_found
 from kubiya_worker.server.store.records import Object
@@ -103,8 +104,8 @@ async def revoke(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/keys", list_all),
-    route("POST", "/keys", create, 201, body=edges.NewKey, audit="key.create"),
-    route("PATCH", "/keys/{key}", change, body=edges.KeyPatch, audit="key.update"),
-    route("DELETE", "/keys/{key}", revoke, audit="key.revoke"),
+    Edge("GET", "/keys", list_all),
+    Edge("POST", "/keys", create, 201, body=edges.NewKey, audit="key.create"),
+    Edge("PATCH", "/keys/{key}", change, body=edges.KeyPatch, audit="key.update"),
+    Edge("DELETE", "/keys/{key}", revoke, audit="key.revoke"),
 ]

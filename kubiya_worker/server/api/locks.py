@@ -7,8 +7,9 @@ from typing import Any
 from starlette.routing import Route
 
 from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import worker
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.refusals import ApiError, invalid
 
 USUAL = 300  # seconds
@@ -39,7 +40,7 @@ async def status(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/worker-queues/{queue}/workers/{worker}/update-lock", acquire, body=worker.LockBody),
-    route("DELETE", "/worker-queues/{queue}/workers/{worker}/update-lock", release),
-    route("GET", "/worker-queues/{queue}/update-lock-status", status),
+    Edge("POST", "/worker-queues/{queue}/workers/{worker}/update-lock", acquire, body=worker.LockBody),
+    Edge("DELETE", "/worker-queues/{queue}/workers/{worker}/update-lock", release),
+    Edge("GET", "/worker-queues/{queue}/update-lock-status", status),
 ]

@@ -15,10 +15,12 @@ from kubiya_worker import definition_text
 from kubiya_worker.server import definition_reference, definition_spec
 from kubiya_worker.server.api import definition_changes
 from kubiya_worker.server.api import stored_definitions as objects
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import manifests as edges
 from kubiya_worker.server.edges.problems import Problem, problem
-from kubiya_worker.server.http import Call, read, route, set_in
+from kubiya_worker.server.inputs import read, set_in
 from kubiya_worker.server.refusals import ApiError, not_found
 from kubiya_worker.server.store.records import Object
 
@@ -206,15 +208,15 @@ async def rollback(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/definitions/apply", apply, body=edges.Apply, audit="definition.apply"),
-    route("GET", "/definitions/schema", schema),
-    route("POST", "/definitions/read", read_text, body=edges.DefinitionText),
-    route("POST", "/definitions/write", write_text, body=edges.Documents),
-    route("GET", "/definitions", export, query=filters.DefinitionFilters),
-    route("GET", "/definitions/{kind}/{name}", get),
-    route("DELETE", "/definitions/{kind}/{name}", delete, query=filters.Deletion, audit="definition.delete"),
-    route("GET", "/definitions/{kind}/{name}/history", history),
-    route(
+    Edge("POST", "/definitions/apply", apply, body=edges.Apply, audit="definition.apply"),
+    Edge("GET", "/definitions/schema", schema),
+    Edge("POST", "/definitions/read", read_text, body=edges.DefinitionText),
+    Edge("POST", "/definitions/write", write_text, body=edges.Documents),
+    Edge("GET", "/definitions", export, query=filters.DefinitionFilters),
+    Edge("GET", "/definitions/{kind}/{name}", get),
+    Edge("DELETE", "/definitions/{kind}/{name}", delete, query=filters.Deletion, audit="definition.delete"),
+    Edge("GET", "/definitions/{kind}/{name}/history", history),
+    Edge(
         "POST",
         "/definitions/{kind}/{name}/rollback",
         rollback,

@@ -8,9 +8,10 @@ from typing import Any, Final
 from starlette.routing import Route
 
 from kubiya_worker import templates
+from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import notifications as edges
-from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.notify import events
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import definitions
@@ -123,12 +124,12 @@ def _told(call: Call, found: Object, verb: str) -> None:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/notifications", list_all, query=filters.Page),
-    route("POST", "/notifications", create, 201, body=edges.NewNotification, audit="notification.create"),
-    route("GET", "/notifications/{notification}", get),
-    route("PATCH", "/notifications/{notification}", update, body=edges.NotificationPatch, audit="notification.update"),
-    route("DELETE", "/notifications/{notification}", delete, audit="notification.delete"),
-    route("GET", "/notifications/{notification}/deliveries", deliveries, query=filters.Page),
-    route("POST", "/notifications/{notification}/retry", retry, audit="notification.retry"),
-    route("POST", "/notifications/{notification}/test", test, audit="notification.test"),
+    Edge("GET", "/notifications", list_all, query=filters.Page),
+    Edge("POST", "/notifications", create, 201, body=edges.NewNotification, audit="notification.create"),
+    Edge("GET", "/notifications/{notification}", get),
+    Edge("PATCH", "/notifications/{notification}", update, body=edges.NotificationPatch, audit="notification.update"),
+    Edge("DELETE", "/notifications/{notification}", delete, audit="notification.delete"),
+    Edge("GET", "/notifications/{notification}/deliveries", deliveries, query=filters.Page),
+    Edge("POST", "/notifications/{notification}/retry", retry, audit="notification.retry"),
+    Edge("POST", "/notifications/{notification}/test", test, audit="notification.test"),
 ]

@@ -15,9 +15,10 @@ from starlette.routing import Route
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.server import actor, sessions
 from kubiya_worker.server.auth import ORGANIZATION, Caller
-from kubiya_worker.server.http import address_of, reply
+from kubiya_worker.server.callers import address_of
 from kubiya_worker.server.oidc import PATIENCE, Begun, Provider, SignInRefused
 from kubiya_worker.server.person import of_person
+from kubiya_worker.server.responses import reply
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane

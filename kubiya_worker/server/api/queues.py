@@ -16,9 +16,10 @@ from kubiya_worker.protocol.events import now
 from kubiya_worker.protocol.messages import canonical
 from kubiya_worker.server.api import deletion, execution_lists, stored_models
 from kubiya_worker.server.api.environments import environment_of, name_of
+from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import definitions as edges
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.person import WORKER
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import definitions
@@ -175,15 +176,15 @@ async def worker_command(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/environments/{environment}/worker-queues", create, 201, body=edges.NewQueue, audit="queue.create"),
-    route("GET", "/environments/{environment}/worker-queues", list_of_environment, query=filters.Page),
-    route("GET", "/worker-queues", list_all, query=filters.Page),
-    route("GET", "/worker-queues/{queue}", get),
-    route("PATCH", "/worker-queues/{queue}", update, body=edges.QueuePatch, audit="queue.update"),
-    route("DELETE", "/worker-queues/{queue}", delete, query=filters.Deletion, audit="queue.delete"),
-    route("GET", "/worker-queues/{queue}/config", config),
-    route("GET", "/worker-queues/{queue}/workers", workers),
-    route("GET", "/worker-queues/{queue}/metrics", metrics),
-    route("GET", "/worker-queues/{queue}/executions", executions, query=filters.QueueExecutionFilters),
-    route("GET", "/worker-queues/{queue}/worker-command", worker_command),
+    Edge("POST", "/environments/{environment}/worker-queues", create, 201, body=edges.NewQueue, audit="queue.create"),
+    Edge("GET", "/environments/{environment}/worker-queues", list_of_environment, query=filters.Page),
+    Edge("GET", "/worker-queues", list_all, query=filters.Page),
+    Edge("GET", "/worker-queues/{queue}", get),
+    Edge("PATCH", "/worker-queues/{queue}", update, body=edges.QueuePatch, audit="queue.update"),
+    Edge("DELETE", "/worker-queues/{queue}", delete, query=filters.Deletion, audit="queue.delete"),
+    Edge("GET", "/worker-queues/{queue}/config", config),
+    Edge("GET", "/worker-queues/{queue}/workers", workers),
+    Edge("GET", "/worker-queues/{queue}/metrics", metrics),
+    Edge("GET", "/worker-queues/{queue}/executions", executions, query=filters.QueueExecutionFilters),
+    Edge("GET", "/worker-queues/{queue}/worker-command", worker_command),
 ]

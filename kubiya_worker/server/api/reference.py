@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from kubiya_worker.server import openapi
-from kubiya_worker.server.http import Edge
+from kubiya_worker.server.edge import Edge
 
 Object = dict[str, Any]
 _HEAD: Final = """<!doctype html>

@@ -15,9 +15,10 @@ from starlette.routing import Route
 from kubiya_worker.protocol.tools import RISKS
 from kubiya_worker.server import approvers
 from kubiya_worker.server.api import approvals, deletion
+from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import definitions as edges
 from kubiya_worker.server.edges import filters, worker
-from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.person import ADMIN, APPROVER, OPERATOR
 from kubiya_worker.server.refusals import invalid, not_found
 from kubiya_worker.server.store import approvals as ap
@@ -144,9 +145,9 @@ async def delete(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/approval-rules", list_all, query=filters.Page),
-    route("POST", "/approval-rules", create, 201, body=edges.NewRule, audit="rule.create"),
-    route("POST", "/approval-rules/resolve", resolve, body=worker.Resolve),
-    route("PUT", "/approval-rules/{rule}", update, body=edges.RulePatch, audit="rule.update"),
-    route("DELETE", "/approval-rules/{rule}", delete, query=filters.Deletion, audit="rule.delete"),
+    Edge("GET", "/approval-rules", list_all, query=filters.Page),
+    Edge("POST", "/approval-rules", create, 201, body=edges.NewRule, audit="rule.create"),
+    Edge("POST", "/approval-rules/resolve", resolve, body=worker.Resolve),
+    Edge("PUT", "/approval-rules/{rule}", update, body=edges.RulePatch, audit="rule.update"),
+    Edge("DELETE", "/approval-rules/{rule}", delete, query=filters.Deletion, audit="rule.delete"),
 ]

@@ -19,8 +19,9 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.api.executions import execution_id_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import worker
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.person import WORKER
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.run_files import BINARY, FilesFull, proper
@@ -109,7 +110,7 @@ def _data(given: dict[str, Any]) -> bytes:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/executions/{execution}/files", list_all),
-    route("POST", "/executions/{execution}/files", put, 201, body=worker.RunFileBody),
-    route("GET", "/executions/{execution}/files/{path:file}", get),
+    Edge("GET", "/executions/{execution}/files", list_all),
+    Edge("POST", "/executions/{execution}/files", put, 201, body=worker.RunFileBody),
+    Edge("GET", "/executions/{execution}/files/{path:file}", get),
 ]

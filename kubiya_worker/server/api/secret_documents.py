@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from kubiya_worker.server.http import Call
+from kubiya_worker.server.call import Call
 from kubiya_worker.server.refusals import invalid
 from kubiya_worker.server.store.records import Object, Objects
 from kubiya_worker.server.store.secrets import Secrets

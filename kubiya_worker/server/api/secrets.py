@@ -14,9 +14,10 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.server import references, shared_parts, trial_tokens
 from kubiya_worker.server.api import shared_parts as parts
+from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import secrets as edges
-from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.person import LOCAL, WORKER
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
@@ -186,8 +187,8 @@ def _of_entity(call: Call, entity: Object) -> set[str]:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/secrets", list_all, query=filters.Page),
-    route("POST", "/secrets/resolve", resolve, body=edges.SecretsWanted),
-    route("PUT", "/secrets/{secret}", put, body=edges.SecretSet, audit="secret.set"),
-    route("DELETE", "/secrets/{secret}", delete, audit="secret.delete"),
+    Edge("GET", "/secrets", list_all, query=filters.Page),
+    Edge("POST", "/secrets/resolve", resolve, body=edges.SecretsWanted),
+    Edge("PUT", "/secrets/{secret}", put, body=edges.SecretSet, audit="secret.set"),
+    Edge("DELETE", "/secrets/{secret}", delete, audit="secret.delete"),
 ]

@@ -15,8 +15,8 @@ from kubiya_worker.server.api import stop
 from kubiya_worker.server.api.agents import AGENT, TEAM, store_of
 from kubiya_worker.server.api.execute import asked_again, workflow_input
 from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.call import Call
 from kubiya_worker.server.conversations import number_of
-from kubiya_worker.server.http import Call
 from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution

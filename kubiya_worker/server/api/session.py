@@ -8,8 +8,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubiya_worker.server.access import routes_of
-from kubiya_worker.server.http import Call, reply, route, token_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.callers import token_of
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.refusals import ApiError
+from kubiya_worker.server.responses import reply
 from kubiya_worker.server.sessions import cookie_of, csrf_of, set_cookie
 
 
@@ -54,8 +57,8 @@ def _with_cookie(call: Call, content: Any, token: str | None) -> Response:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/session", show),
-    route("POST", "/session", sign_in, audit="session.begin"),
-    route("DELETE", "/session", sign_out),
-    route("DELETE", "/sessions", sign_out_everywhere, audit="session.end_all"),
+    Edge("GET", "/session", show),
+    Edge("POST", "/session", sign_in, audit="session.begin"),
+    Edge("DELETE", "/session", sign_out),
+    Edge("DELETE", "/sessions", sign_out_everywhere, audit="session.end_all"),
 ]

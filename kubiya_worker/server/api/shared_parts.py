@@ -12,11 +12,12 @@ from starlette.routing import Route
 
 from kubiya_worker.server import shared_parts
 from kubiya_worker.server.api import deletion
+from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import shared_parts as edges
 from kubiya_worker.server.edges.base import Strict
 from kubiya_worker.server.edges.problems import problem
-from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.shared_parts import SERVER, SKILL, WORDS
 from kubiya_worker.server.store import definitions
@@ -123,13 +124,13 @@ def _routes(kind: str) -> list[Route]:
 
     collection, (created, changed) = PATHS[kind], MODELS[kind]
     one = f"{collection}/{{{parameter}}}"
-    single = [] if kind == SKILL else [route("GET", one, get)]  # that of skills is in execute.py
+    single = [] if kind == SKILL else [Edge("GET", one, get)]  # that of skills is in execute.py
     return [
-        route("GET", collection, list_all, query=filters.Page),
-        route("POST", collection, create, 201, body=created, audit=f"{kind}.create"),
+        Edge("GET", collection, list_all, query=filters.Page),
+        Edge("POST", collection, create, 201, body=created, audit=f"{kind}.create"),
         *single,
-        route("PATCH", one, update, body=changed, audit=f"{kind}.update"),
-        route("DELETE", one, delete, query=filters.Deletion, audit=f"{kind}.delete"),
+        Edge("PATCH", one, update, body=changed, audit=f"{kind}.update"),
+        Edge("DELETE", one, delete, query=filters.Deletion, audit=f"{kind}.delete"),
     ]
 
 

@@ -22,7 +22,6 @@ from kubiya_worker.errors import WorkerError
 from kubiya_worker.server.api import answers
 from kubiya_worker.server.api.answers import Press
 from kubiya_worker.server.hooks import proofs
-from kubiya_worker.server.http import reply
 from kubiya_worker.server.notify import slack
 from kubiya_worker.server.notify.letter import ANSWERS
 from kubiya_worker.server.notify.outgoing import Undelivered
@@ -30,6 +29,7 @@ from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.proof import TOLERANCE, seconds
 from kubiya_worker.server.refusals import REFUSALS, ApiError, refusal
 from kubiya_worker.server.request_body import received
+from kubiya_worker.server.responses import reply
 from kubiya_worker.server.store.records import Object
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,10 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
 from kubiya_worker.server.api.agents import resolved_skills, store_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.refusals import ApiError, not_found
 from kubiya_worker.server.store.stops import Stop
 
@@ -104,8 +105,8 @@ async def authority(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/authority", authority, query=filters.AuthorityFilters),
-    route("GET", "/stop", get),
-    route("POST", "/stop", stop_all, body=edges.StopAll, audit="stop.set"),
-    route("DELETE", "/stop", lift, audit="stop.lift"),
+    Edge("GET", "/authority", authority, query=filters.AuthorityFilters),
+    Edge("GET", "/stop", get),
+    Edge("POST", "/stop", stop_all, body=edges.StopAll, audit="stop.set"),
+    Edge("DELETE", "/stop", lift, audit="stop.lift"),
 ]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from kubiya_worker.server import definition_spec
 from kubiya_worker.server.api import agents, environments, hooks, queues, secret_documents, shared_parts, stored_models
 from kubiya_worker.server.api.secret_documents import SecretObjects
+from kubiya_worker.server.call import Call
 from kubiya_worker.server.edges import manifests as edges
 from kubiya_worker.server.edges.problems import problem
-from kubiya_worker.server.http import Call
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.records import Object, Records
 

@@ -16,10 +16,11 @@ from kubiya_worker.protocol import model_entries
 from kubiya_worker.protocol.model_entries import HEADER_VARIABLES
 from kubiya_worker.server import stored_models
 from kubiya_worker.server.api import deletion
+from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import models as edges
 from kubiya_worker.server.edges.problems import problem
-from kubiya_worker.server.http import Call, page, route
 from kubiya_worker.server.open_credentials import in_fields
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store import definitions
@@ -129,9 +130,9 @@ async def delete(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("GET", "/stored-models", list_all, query=filters.Page),
-    route("POST", "/stored-models", create, 201, body=edges.NewModel, audit="model.create"),
-    route("GET", "/stored-models/{model}", get),
-    route("PATCH", "/stored-models/{model}", update, body=edges.ModelPatch, audit="model.update"),
-    route("DELETE", "/stored-models/{model}", delete, query=filters.Deletion, audit="model.delete"),
+    Edge("GET", "/stored-models", list_all, query=filters.Page),
+    Edge("POST", "/stored-models", create, 201, body=edges.NewModel, audit="model.create"),
+    Edge("GET", "/stored-models/{model}", get),
+    Edge("PATCH", "/stored-models/{model}", update, body=edges.ModelPatch, audit="model.update"),
+    Edge("DELETE", "/stored-models/{model}", delete, query=filters.Deletion, audit="model.delete"),
 ]

@@ -20,9 +20,10 @@ from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, variables_of
 from kubiya_worker.server.api.environments import environment_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
 from kubiya_worker.server.api.stored_models import model_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import trials as edges
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.records import Object
@@ -150,22 +151,22 @@ async def settings_of_server(call: Call) -> Any:
 
 RESOLVED: Final = "/execution-environment/{}/resolved/full"
 ROUTES: list[Route] = [
-    route("POST", "/agents/{entity}/test", test_agent, body=edges.NewTrial, audit="agent.test"),
-    route("POST", "/teams/{entity}/test", test_team, body=edges.NewServerTrial, audit="team.test"),
-    route(
+    Edge("POST", "/agents/{entity}/test", test_agent, body=edges.NewTrial, audit="agent.test"),
+    Edge("POST", "/teams/{entity}/test", test_team, body=edges.NewServerTrial, audit="team.test"),
+    Edge(
         "POST",
         "/environments/{environment}/test",
         test_environment,
         body=edges.NewServerTrial,
         audit="environment.test",
     ),
-    route("POST", "/mcp-servers/{server}/test", test_server, body=edges.NewStoredTrial, audit="mcp_server.test"),
-    route("POST", "/stored-models/{model}/test", test_model, body=edges.NewStoredTrial, audit="model.test"),
-    route(
+    Edge("POST", "/mcp-servers/{server}/test", test_server, body=edges.NewStoredTrial, audit="mcp_server.test"),
+    Edge("POST", "/stored-models/{model}/test", test_model, body=edges.NewStoredTrial, audit="model.test"),
+    Edge(
         "GET",
         RESOLVED.format("environments/{environment}"),
         settings_of_environment,
         query=filters.EnvironmentFilters,
     ),
-    route("GET", RESOLVED.format("mcp-servers/{server}"), settings_of_server, query=filters.EnvironmentFilters),
+    Edge("GET", RESOLVED.format("mcp-servers/{server}"), settings_of_server, query=filters.EnvironmentFilters),
 ]

@@ -12,12 +12,14 @@ from starlette.routing import Route
 from kubiya_worker.server.actor import acting, of_request
 from kubiya_worker.server.api import jobs
 from kubiya_worker.server.auth import Caller
-from kubiya_worker.server.http import Call, address_of, answered, unauthorized
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.callers import address_of
 from kubiya_worker.server.person import of_webhook
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.proof import TOLERANCE, proven
 from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.request_body import parsed, received
+from kubiya_worker.server.responses import answered, unauthorized
 
 ASKED: Final = "POST /api/v1/jobs/webhook/{path}"
 EVENT: Final = ("x-github-event", "x-gitlab-event")
@@ -50,7 +52,7 @@ async def webhook(request: Request) -> Response:
         job = plane.jobs.find(hook.organization_id, hook.job_id)
         if job is None:
             raise ApiError(404, "The job of this webhook is gone")
-        call = Call(request, plane, Caller(hook.organization_id, of_webhook(job, address_of(request))), {})
+        call = Call(request, plane, Caller(hook.organization_id, of_webhook(job, address_of(request))))
         about = {"delivery": proof.delivery, "event": _first(request, EVENT)}
         about = {key: value for key, value in about.items() if value}
         # Remembered with the start: after a crash between the two, the sender's next try would start it again.
@@ -59,7 +61,7 @@ async def webhook(request: Request) -> Response:
             plane.deliveries.remember(hook.job_id, proof.keys, started, now)
         return started
 
-    return await answered(request, answer, 200)
+    return await answered(request, answer)
 
 
 def _first(request: Request, headers: tuple[str, ...]) -> str | None:

@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import wishes as edges
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.refusals import ApiError, not_found
 
 UNDRAIN: Final = "undrain"
@@ -66,7 +67,7 @@ async def restart(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/workers/{worker}/drain", drain, body=edges.NewWish, audit="worker.drain"),
-    route("POST", "/workers/{worker}/restart", restart, body=edges.NewWish, audit="worker.restart"),
-    route("POST", "/workers/{worker}/undrain", undrain, body=edges.NewWish, audit="worker.undrain"),
+    Edge("POST", "/workers/{worker}/drain", drain, body=edges.NewWish, audit="worker.drain"),
+    Edge("POST", "/workers/{worker}/restart", restart, body=edges.NewWish, audit="worker.restart"),
+    Edge("POST", "/workers/{worker}/undrain", undrain, body=edges.NewWish, audit="worker.undrain"),
 ]

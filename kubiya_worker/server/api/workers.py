@@ -10,9 +10,10 @@ from kubiya_worker import __version__
 from kubiya_worker.protocol import names
 from kubiya_worker.server.api.environments import name_of
 from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.call import Call
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import worker as edges
-from kubiya_worker.server.http import Call, route
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 
 FEATURES = (
@@ -110,9 +111,9 @@ async def disconnect(call: Call) -> Any:
 
 
 ROUTES: list[Route] = [
-    route("POST", "/worker-queues/{queue}/start", start, body=edges.Start),
-    route("GET", "/workers", list_all, query=filters.WorkerFilters),
-    route("GET", "/workers/{queue}/health", health),
-    route("POST", "/workers/{worker}/heartbeat", heartbeat, body=edges.Beat),
-    route("POST", "/workers/{worker}/disconnect", disconnect, body=edges.Disconnect),
+    Edge("POST", "/worker-queues/{queue}/start", start, body=edges.Start),
+    Edge("GET", "/workers", list_all, query=filters.WorkerFilters),
+    Edge("GET", "/workers/{queue}/health", health),
+    Edge("POST", "/workers/{worker}/heartbeat", heartbeat, body=edges.Beat),
+    Edge("POST", "/workers/{worker}/disconnect", disconnect, body=edges.Disconnect),
 ]

@@ -10,8 +10,8 @@ import pytest
 from starlette.routing import Route
 
 from kubiya_worker.server.app import RESOURCES
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges.base import fields_of
-from kubiya_worker.server.http import Edge
 from tests.support import databases
 from tests.support.control_plane import ControlPlane
 
@@ -182,7 +182,7 @@ def body_of(method: str, path: str, things: dict[str, str]) -> dict[str, Any]:
     if "/skills" in path:
         values |= {"type": "sleep"}
     edges = (route for resource in RESOURCES for route in resource.ROUTES if isinstance(route, Edge))
-    body = next((edge.body for edge in edges if (edge.method, edge.path) == (method, path)), None)
+    body = next((edge.models.body for edge in edges if (edge.method, edge.path) == (method, path)), None)
     taken = {name for name, refused in fields_of(body).items() if refused is None} if body is not None else set()
     return {name: value for name, value in values.items() if name in taken}
 

@@ -16,7 +16,7 @@ from kubiya_worker.protocol import audit as chain
 from kubiya_worker.protocol import names
 from kubiya_worker.server.api import batch
 from kubiya_worker.server.app import RESOURCES
-from kubiya_worker.server.http import Edge
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store import audit as store
 from kubiya_worker.server.store.audit import Audit

@@ -20,8 +20,8 @@ from typing_extensions import is_typeddict
 
 from kubiya_worker.server.api import batch
 from kubiya_worker.server.app import RESOURCES
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges.base import fields_of
-from kubiya_worker.server.http import Edge
 
 ROOT = Path(__file__).parents[3]
 DEFINITIONS = "tests/unit/server/test_effect_definitions.py"
@@ -447,7 +447,7 @@ def fields() -> frozenset[str]:
     """Return every field that a route takes, as module.Model.field; those that are refused are left out."""
     found: set[str] = set()
     seen: set[Any] = set()
-    waiting = [model for edge in routes() for model in (edge.body, edge.query) if model is not None]
+    waiting = [model for edge in routes() for model in (edge.models.body, edge.models.query) if model is not None]
     while waiting:
         model = waiting.pop()
         if model in seen:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from kubiya_worker.server import auth
 from kubiya_worker.server.access import ANY, NEEDS, OPEN, READ, RUN, need_of
 from kubiya_worker.server.app import create_app
-from kubiya_worker.server.http import Edge
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.person import ADMIN, APPROVER, OPERATOR, ROLES, VIEWER, WORKER
 from tests.support.api import Api
 from tests.support.databases import sqlite_only

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from kubiya_worker.server.api import executions
-from kubiya_worker.server.http import Edge
+from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.readers import Readers
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from kubiya_worker.server.edges import definitions, executions, filters, jobs, worker
 from kubiya_worker.server.edges.base import Filters, NotSupported, Strict, fields_of
-from kubiya_worker.server.http import read, set_in
+from kubiya_worker.server.inputs import read, set_in
 from kubiya_worker.server.refusals import ApiError
 
 
