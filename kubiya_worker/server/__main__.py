@@ -92,7 +92,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
     from kubiya_worker.server.auth import ORGANIZATION, ensure_key_file
     from kubiya_worker.server.moving import move_credentials
     from kubiya_worker.server.notify import settings as notify
-    from kubiya_worker.server.plane import Plane
+    from kubiya_worker.server.plane import Gateway, Plane
     from kubiya_worker.server.sealing import KeyCommand, KeyFile
     from kubiya_worker.server.store.agreed import check_key
     from kubiya_worker.server.store.removals import KeepLimits
@@ -111,12 +111,11 @@ def open_plane(options: argparse.Namespace) -> Plane:
     plane = Plane(
         options.database,
         Temporal(access, payloads),
-        litellm_url=os.environ.get("LITELLM_API_BASE", ""),
-        litellm_key=os.environ.get("LITELLM_API_KEY", ""),
+        gateway=Gateway(os.environ.get("LITELLM_API_BASE", ""), os.environ.get("LITELLM_API_KEY", "")),
         secrets_key=source,
         files=options.files.expanduser().absolute() if options.files else None,
     )
-    plane.events.records_allowed = not options.no_audit_allowed
+    plane.stores.events.records_allowed = not options.no_audit_allowed
     if options.database_connections is not None:
         plane.database.most_reading = options.database_connections
     plane.run_files.keep_days = options.keep_files
@@ -131,7 +130,7 @@ def open_plane(options: argparse.Namespace) -> Plane:
             except ConfigurationError:
                 plane.database.close()
                 raise
-        ensure_key_file(plane.keys, options.key_file, options.organization)
+        ensure_key_file(plane.stores.keys, options.key_file, options.organization)
         move_credentials(plane)
         if options.seed:
             ensure_sample(plane, ORGANIZATION, options.model)

@@ -65,7 +65,7 @@ async def take_call(request: Request) -> Response:
 async def _found(request: Request) -> Response | tuple[ModuleType, str, Mapping[str, Any]]:
     """Return the module of tasks with the agent or team of the path; or the refusal."""
     key = token_of(request) if any(name in request.headers for name in KEY_HEADERS) else ""
-    if not key or request.app.state.plane.keys.caller(key, address_of(request)) is None:
+    if not key or request.app.state.plane.stores.keys.caller(key, address_of(request)) is None:
         return unauthorized()
     kind = KINDS.get(request.path_params["kind"])
     if kind is None:

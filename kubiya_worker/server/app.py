@@ -187,7 +187,7 @@ def create_app(plane: Plane) -> Starlette:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        plane.keys.store_uses()
+        plane.stores.keys.store_uses()
         plane.run_files.close()
         plane.database.close()
 

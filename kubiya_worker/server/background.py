@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.server.plane import Plane, workflow_of
+from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.run_workflows import workflow_of
 from kubiya_worker.server.store import sqlite_file
 from kubiya_worker.server.store.database import MEMORY
 from kubiya_worker.server.store.executions import Execution
@@ -65,10 +66,10 @@ async def tidy(plane: Plane) -> None:
     while True:
         try:
             drop_old_queues(plane, datetime.now(UTC))
-            plane.deliveries.forget_old(time.time())
-            plane.notification_deliveries.forget_old(time.time())
-            plane.answer_tokens.forget_old(time.time())
-            plane.hooks.forget_old(time.time())
+            plane.stores.deliveries.forget_old(time.time())
+            plane.stores.notification_deliveries.forget_old(time.time())
+            plane.stores.answer_tokens.forget_old(time.time())
+            plane.stores.hooks.forget_old(time.time())
             plane.run_files.sweep(time.time())
         except Exception:  # a full disk, or a bug: the next look may succeed
             log.exception("tidy.failed")
@@ -91,7 +92,7 @@ async def store_uses(plane: Plane) -> None:
     while True:
         await asyncio.sleep(TIDY_EVERY)
         try:
-            plane.keys.store_uses()
+            plane.stores.keys.store_uses()
         except Exception:  # a full disk, or a bug: the next time may succeed
             log.exception("uses.failed")
 
@@ -112,16 +113,16 @@ def drop_old_queues(plane: Plane, at: datetime) -> list[str]:
 
     A queue stays while it has a live worker, an execution that is not over, or a job's schedule.
     """
-    scheduled = {job.get("queue_id") for job in plane.jobs.every()}
+    scheduled = {job.get("queue_id") for job in plane.stores.jobs.every()}
     dropped = []
-    for queue in plane.queues.every():
+    for queue in plane.stores.queues.every():
         seconds, key, organization = queue.get("auto_cleanup_after_seconds"), queue["id"], queue["organization_id"]
         if not seconds or at < datetime.fromisoformat(queue["created_at"]) + timedelta(seconds=seconds):
             continue
-        busy = any(not ex.is_final(status) for status in plane.executions.counts(organization, key, ""))
-        if busy or key in scheduled or plane.workers.live(organization, key):
+        busy = any(not ex.is_final(status) for status in plane.stores.executions.counts(organization, key, ""))
+        if busy or key in scheduled or plane.stores.workers.live(organization, key):
             continue
-        plane.queues.delete(queue)
+        plane.stores.queues.delete(queue)
         log.info("queue.cleaned_up queue=%s", queue["name"])
         dropped.append(key)
     return dropped
@@ -130,10 +131,10 @@ def drop_old_queues(plane: Plane, at: datetime) -> list[str]:
 async def _look(plane: Plane, after: str) -> str:
     """Run one check and return the id after which the next one begins."""
     quiet = (datetime.now(UTC) - QUIET).isoformat()
-    chosen = plane.executions.open(quiet, after, AT_ONCE)
+    chosen = plane.stores.executions.open(quiet, after, AT_ONCE)
     if len(chosen) < AT_ONCE:  # and those at the beginning, which were looked at before them
         known = {execution["id"] for execution in chosen}
-        first = plane.executions.open(quiet, limit=AT_ONCE - len(chosen))
+        first = plane.stores.executions.open(quiet, limit=AT_ONCE - len(chosen))
         chosen += [execution for execution in first if execution["id"] not in known]
     for execution in chosen:
         try:
@@ -155,9 +156,9 @@ async def _end(plane: Plane, execution: Execution) -> End | None:
 
 
 def _apply(plane: Plane, execution: Execution, end: End) -> None:
-    current = plane.executions.get(execution["organization_id"], execution["id"])
+    current = plane.stores.executions.get(execution["organization_id"], execution["id"])
     if current is None or ex.is_final(current["status"]):
         return
     fields = {"response": end.response, "error_message": end.error, "usage": end.usage}
     log.warning("execution.ended_silently execution_id=%s status=%s", execution["id"], end.status)
-    plane.change(current, {"status": end.status, **{k: v for k, v in fields.items() if v is not None}})
+    plane.runs.change(current, {"status": end.status, **{k: v for k, v in fields.items() if v is not None}})

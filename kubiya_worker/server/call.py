@@ -45,7 +45,7 @@ class Call:
         """Return whether the caller's key covers an execution of the organization; without limits this asks nothing."""
         if not self.person.scope.limited:
             return True
-        execution = self.plane.executions.get(self.organization_id, execution_id)
+        execution = self.plane.stores.executions.get(self.organization_id, execution_id)
         return execution is not None and self.person.scope.covers(execution["queue_id"], execution["entity_id"])
 
     @functools.cached_property

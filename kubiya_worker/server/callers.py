@@ -53,8 +53,8 @@ def caller_of(request: Request) -> Caller | None:
     """Return who asks, by the key of the request, or else by the cookie of a browser that is signed in."""
     plane: Plane = request.app.state.plane
     if _has_key(request):
-        return plane.keys.caller(token_of(request), address_of(request))
-    return plane.sessions.caller(request.cookies.get(sessions.cookie_of(request), ""), address_of(request))
+        return plane.stores.keys.caller(token_of(request), address_of(request))
+    return plane.stores.sessions.caller(request.cookies.get(sessions.cookie_of(request), ""), address_of(request))
 
 
 def forgery_of(request: Request) -> str:

@@ -100,10 +100,10 @@ class Edge(Route):
 
     def _record_bad_key(self, plane: Plane, request: Request) -> None:
         if self.audit:
-            trace = plane.keys.trace(token_of(request))
-            plane.audit.refuse_key(trace, self.audit, self.title, request.headers, address_of(request))
+            trace = plane.stores.keys.trace(token_of(request))
+            plane.stores.audit.refuse_key(trace, self.audit, self.title, request.headers, address_of(request))
 
     def _record_refusal(self, plane: Plane, caller: Caller, request: Request, status: int, detail: Any) -> None:
         action = self.audit or (ACCESS if status == 403 else "")
         if action and status in RECORDED:
-            plane.audit.refuse(caller.organization_id, action, request.path_params, status, detail)
+            plane.stores.audit.refuse(caller.organization_id, action, request.path_params, status, detail)

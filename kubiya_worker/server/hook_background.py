@@ -51,7 +51,7 @@ async def send_replies(plane: Plane) -> None:
     """Send answers back, until cancelled."""
     while True:
         try:
-            due = plane.replies.due(time.time())
+            due = plane.stores.replies.due(time.time())
             await asyncio.gather(*(send(plane, one) for one in due))
         except Exception:  # a full disk, or a bug: the next look may succeed
             log.exception("hooks.replies_failed")
@@ -64,18 +64,18 @@ async def send(plane: Plane, one: WaitingReply) -> None:
     again, data = await _tried(plane, one)
     if again and tries < MOST_TRIES:
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(one.tries, 20))
-        plane.replies.told(one.execution_id, WAITING, tries, time.time() + wait, data)
+        plane.stores.replies.told(one.execution_id, WAITING, tries, time.time() + wait, data)
     else:
         state = SENT if data.get("error") is None else GIVEN_UP
-        plane.replies.told(one.execution_id, state, tries, 0.0, data)
+        plane.stores.replies.told(one.execution_id, state, tries, 0.0, data)
         log.info("hook.reply_%s execution_id=%s tries=%d", state.replace("-", "_"), one.execution_id, tries)
 
 
 async def _tried(plane: Plane, one: WaitingReply) -> tuple[bool, Object]:
     """Return whether to try again, and {status?, error?} of this try. No secret is in the error."""
-    organization = plane.executions.owner(one.execution_id)
-    execution = plane.executions.get(organization, one.execution_id) if organization else None
-    hook = plane.hooks.find(organization, one.hook_id) if organization else None
+    organization = plane.stores.executions.owner(one.execution_id)
+    execution = plane.stores.executions.get(organization, one.execution_id) if organization else None
+    hook = plane.stores.hooks.find(organization, one.hook_id) if organization else None
     if execution is None or hook is None or not hook.get("reply"):
         return False, {"error": "The hook has no reply any more"}
     try:

@@ -75,7 +75,7 @@ class McpEndpoint:
         request = Request(scope, receive)
         plane: Plane = request.app.state.plane
         key = token_of(request) if any(name in request.headers for name in KEY_HEADERS) else ""
-        caller = plane.keys.caller(key, address_of(request)) if key else None
+        caller = plane.stores.keys.caller(key, address_of(request)) if key else None
         if caller is None:
             await unauthorized()(scope, receive, send)
             return

@@ -40,7 +40,7 @@ async def exposition(plane: Plane) -> str:
     live = execute(_WORKERS, {"since": since, "until": since + ALWAYS}).scalar()
     lost = execute(_WORKERS, {"since": since - LOST_FOR, "until": since}).scalar()
     pending, oldest = execute(text("select count(*), min(created_at) from approvals where status = 'pending'")).one()
-    deliveries = plane.notification_deliveries.counts()
+    deliveries = plane.stores.notification_deliveries.counts()
     untold = execute(text("select count(*) from outbox")).scalar()
     families: list[tuple[str, str, list[tuple[str, Any]]]] = [
         ("info", "Version of the control plane", [(f'{{version="{__version__}"}}', 1)]),

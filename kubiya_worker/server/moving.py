@@ -22,12 +22,17 @@ def move_credentials(plane: Plane) -> int:
 
     Raises ConfigurationError when there is no key to seal them: then nothing is changed.
     """
-    moved = 0
-    stores = {"environment": plane.environments, "agent": plane.agents, "team": plane.teams, "job": plane.jobs}
-    for kind, store in stores.items():
+    moved, stores = 0, plane.stores
+    kinds = {
+        "environment": stores.environments,
+        "agent": stores.agents,
+        "team": stores.teams,
+        "job": stores.jobs,
+    }
+    for kind, store in kinds.items():
         for definition in store.every():
             moved += _move(plane, kind, store, definition)
-    moved += sum(_move_of_version(plane, version) for version in plane.versions.every())
+    moved += sum(_move_of_version(plane, version) for version in stores.versions.every())
     if moved:
         plane.database.compact()
     return moved
@@ -51,7 +56,7 @@ def _move_of_version(plane: Plane, version: Object) -> int:
         return 0
     with plane.database.transaction():
         changed, names = _with_references(plane, version["organization_id"], version["spec"], found)
-        plane.versions.replace_spec(version, changed)
+        plane.stores.versions.replace_spec(version, changed)
     _tell(version["kind"].lower(), f"{version['name']} version={version['version']}", names, found)
     return len(found)
 
@@ -75,10 +80,10 @@ def _tell(kind: str, name: str, names: Sequence[str], found: Sequence[OpenCreden
 def _stored(plane: Plane, organization_id: str, found: OpenCredential) -> str:
     """Store the credential under its name, or under a numbered one where another secret has that name."""
     number, name = 1, found.secret
-    while (known := plane.secrets.value(organization_id, name)) is not None:
+    while (known := plane.stores.secrets.value(organization_id, name)) is not None:
         if known[0] == found.value:
             return name
         number += 1
         name = f"{found.secret}_{number}"
-    plane.secrets.set(organization_id, name, LOCAL.contact(), value=found.value)
+    plane.stores.secrets.set(organization_id, name, LOCAL.contact(), value=found.value)
     return name

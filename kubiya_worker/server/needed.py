@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import names
-from kubiya_worker.server.plane import Plane, resolved
+from kubiya_worker.server.definition_users import naming_model, naming_part
+from kubiya_worker.server.plane import Plane
+from kubiya_worker.server.runs import resolved
 from kubiya_worker.server.shared_parts import without
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.approvals import Approval
@@ -54,7 +56,7 @@ class Needs:
     """Find who needs an object of one organization. `label` says what is gone, for those that end because of it."""
 
     def __init__(self, plane: Plane, organization_id: str, label: str) -> None:
-        self._plane, self._organization, self._label = plane, organization_id, label
+        self._plane, self._stores, self._organization, self._label = plane, plane.stores, organization_id, label
 
     # -- by what is deleted
 
@@ -82,18 +84,18 @@ class Needs:
         )
         found += self._hooks(lambda hook: hook["queue"] in keys)
         found += self._models(queue["id"])
-        return found + [self._worker(w["id"]) for w in self._plane.workers.live(self._organization, queue["id"])]
+        return found + [self._worker(w["id"]) for w in self._stores.workers.live(self._organization, queue["id"])]
 
     def of_environment(self, environment: Object) -> list[Dependent]:
         """Return who needs an environment: its queues with those who need them, jobs, agents and teams with it."""
         keys = {environment["id"], environment["name"]}
-        queues = self._plane.queues.list(self._organization)
+        queues = self._stores.queues.list(self._organization)
         queues = [queue for queue in queues if queue["environment_id"] == environment["id"]]
         found = [need for queue in queues for need in (*self.of_queue(queue), self._queue(queue))]
         known = {(need.kind, need.id) for need in found}
         jobs = self._jobs(lambda job: job["executor_type"] == "environment" and job["environment_name"] in keys)
         found += [need for need in jobs if (need.kind, need.id) not in known]
-        for kind, store in (("agent", self._plane.agents), ("team", self._plane.teams)):
+        for kind, store in (("agent", self._stores.agents), ("team", self._stores.teams)):
             for entity in store.list(self._organization):
                 kept = [key for key in entity["environment_ids"] if key not in keys]
                 if len(kept) < len(entity["environment_ids"]):
@@ -104,10 +106,14 @@ class Needs:
 
     def of_part(self, kind: str, part: Object) -> list[Dependent]:
         """Return who names a skill or an MCP server: agents, teams and environments."""
-        stores = {"agent": self._plane.agents, "team": self._plane.teams, "environment": self._plane.environments}
+        stores = {
+            "agent": self._stores.agents,
+            "team": self._stores.teams,
+            "environment": self._stores.environments,
+        }
         return [
             Dependent(of, one["id"], one["name"], "changed", _later(stores[of].update, one, change))
-            for of, one in self._plane.naming_part(self._organization, kind, part["name"])
+            for of, one in naming_part(self._stores, self._organization, kind, part["name"])
             if (change := without(one, kind, part["name"]))
         ]
 
@@ -115,12 +121,12 @@ class Needs:
         """Return who names a model: agents, teams and jobs. They go on naming it: a worker may have one itself."""
         return [
             Dependent(of, one["id"], one["name"], "unchanged", _nothing)
-            for of, one in self._plane.naming_model(self._organization, model["name"])
+            for of, one in naming_model(self._stores, self._organization, model["name"])
         ]
 
     def of_rule(self, rule: Object) -> list[Dependent]:
         """Return the requests for approval that wait because of a rule."""
-        waiting = self._plane.approvals.search(self._organization, status=ap.PENDING, limit=MOST_WAITING)
+        waiting = self._stores.approvals.search(self._organization, status=ap.PENDING, limit=MOST_WAITING)
         mine = [approval for approval in waiting if approval.get("rule_id") == rule["id"]]
         return [
             Dependent("approval", a["id"], str(a.get("tool_name") or ""), "rejected", _later(self._reject, a))
@@ -130,59 +136,63 @@ class Needs:
     # -- by who needs it
 
     def _executions(self, needs: Callable[[Execution], bool]) -> list[Dependent]:
-        found = [e for e in self._plane.executions.unfinished(self._organization) if needs(e)]
+        found = [e for e in self._stores.executions.unfinished(self._organization) if needs(e)]
         text = f"Cancelled: {self._label} was deleted"
         return [
             Dependent(
-                "execution", e["id"], f"{e['id']} ({e['status']})", "cancelled", _later(self._plane.cancel, e, text)
+                "execution",
+                e["id"],
+                f"{e['id']} ({e['status']})",
+                "cancelled",
+                _later(self._plane.runs.cancel, e, text),
             )
             for e in found
         ]
 
     def _jobs(self, needs: Callable[[Object], bool]) -> list[Dependent]:
-        found = [job for job in self._plane.jobs.list(self._organization) if needs(job)]
+        found = [job for job in self._stores.jobs.list(self._organization) if needs(job)]
         return [Dependent("job", job["id"], job["name"], "disabled", _later(self._disable, job)) for job in found]
 
     def _hooks(self, needs: Callable[[Object], bool]) -> list[Dependent]:
-        found = [hook for hook in self._plane.hooks.list(self._organization) if needs(hook)]
+        found = [hook for hook in self._stores.hooks.list(self._organization) if needs(hook)]
         change = {"enabled": False}
         return [
-            Dependent("hook", hook["id"], hook["name"], "disabled", _later(self._plane.hooks.update, hook, change))
+            Dependent("hook", hook["id"], hook["name"], "disabled", _later(self._stores.hooks.update, hook, change))
             for hook in found
         ]
 
     def _models(self, queue_id: str) -> list[Dependent]:
         """Return the models of a queue. One of this queue only goes with it: without a queue it would be of all."""
         found = []
-        for model in self._plane.models.list(self._organization):
+        for model in self._stores.models.list(self._organization):
             if queue_id in model["queues"]:
                 kept = [each for each in model["queues"] if each != queue_id]
-                end = _later(self._plane.models.update, model, {"queues": kept})
-                end = end if kept else _later(self._plane.models.delete, model)
+                end = _later(self._stores.models.update, model, {"queues": kept})
+                end = end if kept else _later(self._stores.models.delete, model)
                 found.append(Dependent("model", model["id"], model["name"], "changed" if kept else "deleted", end))
         return found
 
     def _teams(self, agent: Object) -> list[Dependent]:
         found = []
-        for team in self._plane.teams.list(self._organization):
+        for team in self._stores.teams.list(self._organization):
             ids = team["configuration"].get("member_ids")
             kept = [key for key in ids if key not in (agent["id"], agent["name"])] if isinstance(ids, list) else ids
             if kept != ids:
                 change = {"configuration": {**team["configuration"], "member_ids": kept}}
-                end = _later(self._plane.teams.update, team, change)
+                end = _later(self._stores.teams.update, team, change)
                 found.append(Dependent("team", team["id"], team["name"], "changed", end))
         return found
 
     def _worker(self, worker_id: str) -> Dependent:
         about = {"reason": f"{self._label} was deleted"}
-        end = _later(self._plane.workers.disconnect, self._organization, worker_id, about)
+        end = _later(self._stores.workers.disconnect, self._organization, worker_id, about)
         return Dependent("worker", worker_id, "", "disconnected", end)
 
     def _queue(self, queue: Object) -> Dependent:
-        return Dependent("queue", queue["id"], queue["name"], "deleted", _later(self._plane.queues.delete, queue))
+        return Dependent("queue", queue["id"], queue["name"], "deleted", _later(self._stores.queues.delete, queue))
 
     def _disable(self, job: Object) -> None:
-        self._plane.jobs.update(job, {"enabled": False, "error_message": f"Disabled: {self._label} was deleted"})
+        self._stores.jobs.update(job, {"enabled": False, "error_message": f"Disabled: {self._label} was deleted"})
         known = self._plane.scheduler.get(job["id"])
         if known:
             self._plane.scheduler.set(job["id"], replace(known, paused=True))
@@ -190,13 +200,13 @@ class Needs:
     def _reject(self, approval: Approval) -> None:
         """Reject a request whose rule goes: nothing that waited for a yes may run without one."""
         reason = f"Rejected: {self._label} was deleted"
-        ended = self._plane.approvals.resolve(approval, ap.REJECTED, {"rejection_reason": reason})
-        self._plane.publish(approval["execution_id"], [resolved(ended)])
-        execution = self._plane.executions.get(self._organization, approval["execution_id"])
+        ended = self._stores.approvals.resolve(approval, ap.REJECTED, {"rejection_reason": reason})
+        self._plane.runs.publish(approval["execution_id"], [resolved(ended)])
+        execution = self._stores.executions.get(self._organization, approval["execution_id"])
         if execution is not None:
             about = {"approval_id": approval["id"], "decision": ap.REJECTED, "reason": reason, "resolved_at": ev.now()}
             approver = {"name": self._label, "email": None}
-            self._plane.signal(execution, names.RESOLVE_APPROVAL, {**about, "approver": approver})
+            self._plane.runs.signal(execution, names.RESOLVE_APPROVAL, {**about, "approver": approver})
 
 
 def _nothing() -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from kubiya_worker.protocol import search
 from kubiya_worker.protocol.sequel import Sequel
+from kubiya_worker.server.run_workflows import RunWorkflows
 from kubiya_worker.server.store import outbox as store
 from kubiya_worker.server.store.outbox import Action, Outbox
 from kubiya_worker.server.temporal import RefusedByTemporal, StillRuns, Temporal, TemporalDown, Workflow
@@ -31,20 +32,12 @@ class Sender:
         self,
         outbox: Outbox,
         temporal: Temporal,
+        workflows: RunWorkflows,
         *,
-        find: Callable[[str], Workflow | None],
         refused: Callable[[str, str], None],
-        go_on: Callable[[str, dict[str, Any]], dict[str, Any]],
-        labels: Callable[[str], dict[str, str]],
     ) -> None:
-        """Take what the outbox asks of others.
-
-        `find` returns the workflow of an execution id. `refused` is called with the reason of a final refusal. `go_on`
-        completes the input of a workflow that goes on, once the run before it has closed. `labels` returns the search
-        attributes of an execution.
-        """
-        self._outbox, self._temporal, self._find, self._refused = outbox, temporal, find, refused
-        self._go_on, self._labels = go_on, labels
+        """Take `refused`, which is called with an execution's id and the reason of a final refusal."""
+        self._outbox, self._temporal, self._workflows, self._refused = outbox, temporal, workflows, refused
         self.elsewhere: Callable[[str], None] | None = None  # set while another server sends
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -98,7 +91,7 @@ class Sender:
         return True
 
     async def _tell(self, action: Action) -> None:
-        workflow = self._find(action.execution_id)
+        workflow = self._workflows.find(action.execution_id)
         if workflow is None:
             return
         argument: dict[str, Any] = action.argument
@@ -119,9 +112,9 @@ class Sender:
         if number:
             if await self._temporal.has_begun(workflow, number):
                 return
-            argument = self._go_on(workflow.execution_id, argument)
+            argument = self._workflows.go_on(workflow.execution_id, argument)
         searchable = await self._temporal.searchable()
-        labels = self._labels(workflow.execution_id) if searchable else {}
+        labels = self._workflows.labels(workflow.execution_id) if searchable else {}
         if search.STATUS in searchable:
             argument = {**argument, search.SHOWS_STATUS: True}
         labels = {name: value for name, value in labels.items() if name in searchable}

@@ -78,7 +78,7 @@ class Replicas:
         plane.sender.elsewhere = lambda execution_id: self.tell(OUTBOX, execution_id)
         plane.forms.told = lambda key: self.tell(FORM, key)
         plane.watchers.told = lambda execution_id: self.tell(EVENTS, execution_id)
-        plane.keys.told = lambda: self.tell(KEYS, "")
+        plane.stores.keys.told = lambda: self.tell(KEYS, "")
 
     def tell(self, kind: str, key: str) -> None:
         """Tell the other servers, after the transaction that is open."""
@@ -126,20 +126,19 @@ class Replicas:
             channel = await self._channel(connection)
             await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
             self._plane.watchers.wake_all()  # what was told while nobody listened
-            self._plane.keys.forget()
-            self._plane.stirred = None  # and so all open executions are looked at
+            self._plane.stores.keys.forget()
+            self._plane.budgets.look_at_all()  # and so all open executions are looked at
             async for told in connection.notifies():
                 self._hear(told.payload[:1], told.payload[1:])
 
     def _hear(self, kind: str, key: str) -> None:
         if kind == EVENTS:
             self._plane.watchers.wake(key)
-            if self._plane.stirred is not None:
-                self._plane.stirred.add(key)
+            self._plane.budgets.look_at(key)
         elif kind == FORM:
             self._plane.forms.wake(key)
         elif kind == KEYS:
-            self._plane.keys.forget()
+            self._plane.stores.keys.forget()
         elif kind == OUTBOX and self.leads:
             self._plane.sender.wake(key)
 

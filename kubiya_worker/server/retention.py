@@ -68,7 +68,7 @@ class Retention:
 
     def __init__(self, plane: Plane, at: datetime) -> None:
         self._plane, self._at = plane, at
-        self._store, self._limits = plane.removals, plane.limits
+        self._store, self._limits = plane.stores.removals, plane.limits
         self._quiet = (at - YOUNG).isoformat()
         self._led: dict[str, set[str]] = {}  # by organization: those that led to open executions
         self.rows, self.pages = Pace(), Pace()
@@ -122,7 +122,7 @@ class Retention:
 
     async def _cut_audit(self, days: float) -> None:
         """Remove audit records that are too old; the first may be a little older, since each cut leaves a record."""
-        audit, old = self._plane.audit, self._at - timedelta(days=days)
+        audit, old = self._plane.stores.audit, self._at - timedelta(days=days)
         late = old - timedelta(days=min(1.0, days / 10))
         for organization_id in self._store.organizations():
             last = await self._last_before(organization_id, old.isoformat(), late.isoformat())
@@ -137,7 +137,7 @@ class Retention:
 
         What does not hold is evidence: neither it nor anything after it is removed.
         """
-        audit, last = self._plane.audit, None
+        audit, last = self._plane.stores.audit, None
         begin = audit.begin(organization_id)
         check = ChainCheck(after=begin)
         while part := audit.lines(organization_id, last.seq if last else begin.seq, AT_ONCE):
@@ -171,21 +171,21 @@ class Retention:
         plane, execution_id = self._plane, candidate.id
         try:
             with plane.database.transaction():
-                found = plane.executions.get(candidate.organization_id, execution_id)
+                found = plane.stores.executions.get(candidate.organization_id, execution_id)
                 if found is None or found["updated_at"] != candidate.updated_at:
                     return False
                 parent = found.get(PARENT) or (found.get("execution_metadata") or {}).get(PARENT)
-                status = plane.executions.status(str(parent)) if parent else None
+                status = plane.stores.executions.status(str(parent)) if parent else None
                 if self._store.needed(execution_id) or (status is not None and not ex.is_final(status)):
                     return False  # a parent that goes on may ask for what it has had done
                 if not self._store.hide(found, rule, self._at.timestamp()):
                     raise Stale
                 told = {name: found.get(name) for name in (*STARTED, "status")}
-                plane.executions.told(found, "delete", told, detail=f"Removed because of {rule}")
+                plane.stores.executions.told(found, "delete", told, detail=f"Removed because of {rule}")
         except Stale:
             return False
-        plane.executions.forget(execution_id)
-        plane.events.forget(execution_id)
+        plane.stores.executions.forget(execution_id)
+        plane.stores.events.forget(execution_id)
         plane.watchers.grew(execution_id)
         return True
 
@@ -203,6 +203,6 @@ class Retention:
                 await asyncio.sleep(0)
             while parent and parent not in found:
                 found.add(parent)
-                row = self._plane.executions.get(organization_id, parent) or {}
+                row = self._plane.stores.executions.get(organization_id, parent) or {}
                 parent = str(row.get(PARENT) or (row.get("execution_metadata") or {}).get(PARENT) or "")
         return found

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Final
 
+from kubiya_worker.server.notify import events as notices
+from kubiya_worker.server.notify.notifier import Notifier
 from kubiya_worker.server.store import schedules as store
-from kubiya_worker.server.store.schedules import Schedules, Wanted
+from kubiya_worker.server.store.schedules import Wanted
+from kubiya_worker.server.stores import Stores
 from kubiya_worker.server.temporal import RefusedByTemporal, TemporalDown
 from kubiya_worker.server.temporal_schedules import TemporalSchedules
 
@@ -22,14 +24,9 @@ RETRY: Final = 1.0  # seconds between tries while Temporal is away
 
 
 class Scheduler:
-    def __init__(
-        self, schedules: Schedules, temporal: TemporalSchedules, *, refused: Callable[[str, str], None]
-    ) -> None:
-        """Take `refused`, which is called with a job's id and the reason.
-
-        Temporal has then refused that job's schedule for good.
-        """
-        self._schedules, self._temporal, self._refused = schedules, temporal, refused
+    def __init__(self, stores: Stores, temporal: TemporalSchedules, notifier: Notifier) -> None:
+        self._schedules, self._stores = stores.schedules, stores
+        self._temporal, self._notifier = temporal, notifier
         self._changed = asyncio.Event()
 
     def set(self, job_id: str, wanted: Wanted | None) -> None:
@@ -75,4 +72,12 @@ class Scheduler:
                 await self._temporal.set(job_id, wanted)
         except RefusedByTemporal as error:
             log.warning("schedule.refused job_id=%s error=%s", job_id, error)
-            self._refused(job_id, str(error))
+            self._mark_refused(job_id, f"Temporal refuses its schedule: {error}")
+
+    def _mark_refused(self, job_id: str, text: str) -> None:
+        """Store with a job, and tell people, that Temporal refuses its schedule for good."""
+        for job in self._stores.jobs.every():
+            if job["id"] == job_id:
+                with self._stores.database.transaction():
+                    job = self._stores.jobs.update(job, {"error_message": text})
+                    self._notifier.tell(job["organization_id"], notices.of_job(job, text))

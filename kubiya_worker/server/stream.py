@@ -81,13 +81,13 @@ async def _frames(
     over = False  # whether the execution was final before the last look at its log
     try:
         sequence = counter_of(last_event_id) if last_event_id is not None else None
-        known = await plane.events.reading(lambda log: log.last(execution_id))
+        known = await plane.stores.events.reading(lambda log: log.last(execution_id))
         if sequence is not None and sequence > known:
             gap = {"execution_id": execution_id, "last_event_id": last_event_id, "last_known": known}
             yield frame("gap_detected", dumps({**gap, "reason": "the log does not have that event"}))
             sequence = None
         if sequence is None:
-            end, history = await plane.events.reading(lambda log: _history(log, execution_id))
+            end, history = await plane.stores.events.reading(lambda log: _history(log, execution_id))
             yield history
             sequence = end - 1
         while True:

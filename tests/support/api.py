@@ -42,7 +42,7 @@ class Api:
         plane.sender.wake = lambda execution_id: None  # type: ignore[method-assign]
         ensure_sample(plane, "local", "demo")
         transport = httpx.ASGITransport(app=create_app(plane))
-        self._key = plane.keys.create()
+        self._key = plane.stores.keys.create()
         self._http = httpx.AsyncClient(transport=transport, base_url="http://kubiya")
         return plane
 

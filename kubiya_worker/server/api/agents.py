@@ -32,7 +32,7 @@ _MEMBER = ("id", "name", "status", "capabilities", "description")
 
 
 def store_of(call: Call, kind: str) -> Records:
-    return call.plane.agents if kind == AGENT else call.plane.teams
+    return call.plane.stores.agents if kind == AGENT else call.plane.stores.teams
 
 
 def entity_of(call: Call, kind: str, key: str | None = None) -> Object:
@@ -64,7 +64,7 @@ def _shown(call: Call, kind: str, entity: Object) -> Object:
     if kind == AGENT:
         return {**entity, "model_config": entity["llm_config"], "environments": []}
     ids = entity["configuration"].get("member_ids")
-    found = [call.plane.agents.find(call.organization_id, str(i)) for i in ids] if isinstance(ids, list) else []
+    found = [call.plane.stores.agents.find(call.organization_id, str(i)) for i in ids] if isinstance(ids, list) else []
     return {**entity, "agents": [{k: m.get(k) for k in _MEMBER} for m in found if m]}
 
 
@@ -87,7 +87,7 @@ def resolved_skills(call: Call, entity: Object, kind: str) -> list[Object]:
 
 
 def _ours(call: Call, execution_id: str) -> bool:
-    return call.plane.executions.owner(execution_id) == call.organization_id and call.reaches(execution_id)
+    return call.plane.stores.executions.owner(execution_id) == call.organization_id and call.reaches(execution_id)
 
 
 def resolved_environment(
@@ -100,7 +100,7 @@ def resolved_environment(
     variables: dict[str, str] = {}
     servers: dict[str, Any] = {}
     entity = shared_parts.whole(call, entity)
-    found = [call.plane.environments.find(call.organization_id, str(i)) for i in entity["environment_ids"]]
+    found = [call.plane.stores.environments.find(call.organization_id, str(i)) for i in entity["environment_ids"]]
     attached = [shared_parts.whole(call, each) for each in found if each]
     for source in [*(a["execution_environment"] for a in attached), entity["execution_environment"]]:
         variables |= variables_of(source)
@@ -124,13 +124,13 @@ def _own(call: Call, execution_id: str | None) -> Object:
     allowed = call.person.role == WORKER or call.person.id == LOCAL.id
     if not allowed or not execution_id or not _ours(call, execution_id):
         return {}
-    return call.plane.executions.own(execution_id)
+    return call.plane.stores.executions.own(execution_id)
 
 
 def _works_for(call: Call, execution_id: str | None, entity: Object, execution: Object | None) -> bool:
     """Return whether the execution is one of this entity itself."""
     if execution is None and execution_id:
-        execution = call.plane.executions.get(call.organization_id, execution_id)
+        execution = call.plane.stores.executions.get(call.organization_id, execution_id)
     return execution is not None and execution["entity_id"] == entity["id"]
 
 
@@ -228,7 +228,7 @@ def _others(team: Object, member: Object) -> list[Any]:
 
 def _with_members(call: Call, team: Object, ids: list[Any]) -> Object:
     configuration = {**team["configuration"], "member_ids": ids}
-    return _shown(call, TEAM, call.plane.teams.update(team, {"configuration": configuration}))
+    return _shown(call, TEAM, call.plane.stores.teams.update(team, {"configuration": configuration}))
 
 
 ROUTES: list[Route] = [

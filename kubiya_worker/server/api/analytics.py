@@ -30,13 +30,13 @@ def decide(execution: Mapping[str, Any], turn: Mapping[str, Any]) -> str:
 async def add_turn(call: Call) -> Any:
     """Store a turn; the same turn_id counts once, and a turn never changes a final execution's status."""
     execution = execution_of(call, call.body["execution_id"])
-    turn_id = call.plane.results.add_turn(execution["id"], call.body)
+    turn_id = call.plane.stores.results.add_turn(execution["id"], call.body)
     status = execution["status"] if ex.is_final(execution["status"]) else decide(execution, call.body)
     return {"success": True, "turn_id": turn_id, "next_status": status}
 
 
 async def add_tool_call(call: Call) -> Any:
-    call.plane.results.add_tool_calls(execution_id_of(call, call.body["execution_id"]), [call.body])
+    call.plane.stores.results.add_tool_calls(execution_id_of(call, call.body["execution_id"]), [call.body])
     return {"success": True}
 
 
@@ -45,15 +45,15 @@ async def add_batch(call: Call) -> Any:
     execution_id, given = execution_id_of(call, call.body["execution_id"]), call.body
     with call.plane.database.transaction():
         for turn in given.get("turns", ()):
-            call.plane.results.add_turn(execution_id, turn)
-        call.plane.results.add_tool_calls(execution_id, given.get("tool_calls", []))
+            call.plane.stores.results.add_turn(execution_id, turn)
+        call.plane.stores.results.add_tool_calls(execution_id, given.get("tool_calls", []))
     counts = {name: len(given.get(name, ())) for name in ("turns", "tool_calls")}
     return {"success": True, "execution_id": execution_id, **counts}
 
 
 async def details(call: Call) -> Any:
     execution_id = execution_id_of(call)
-    results = call.plane.results
+    results = call.plane.stores.results
     return {
         "execution_id": execution_id,
         "turns": results.turns(execution_id),

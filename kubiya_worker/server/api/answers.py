@@ -60,11 +60,11 @@ GONE: Final = "This link is not valid, or not any more"
 
 def found_by(plane: Plane, token: str) -> tuple[AnswerToken, Approval, Object] | None:
     """Return the token with its request and its notification; None for one that is unknown or not of this request."""
-    found = plane.answer_tokens.find(token)
+    found = plane.stores.answer_tokens.find(token)
     if found is None:
         return None
-    approval = plane.approvals.get(found.organization_id, found.approval_id)
-    notification = plane.notifications.find(found.organization_id, found.notification_id)
+    approval = plane.stores.approvals.get(found.organization_id, found.approval_id)
+    notification = plane.stores.notifications.find(found.organization_id, found.notification_id)
     if approval is None or notification is None or not found.fits(approval):
         return None
     return found, approval, notification
@@ -111,13 +111,13 @@ def decide(plane: Plane, press: Press) -> Approval:
                 given = {"answer": press.text} if press.text and decision == "approve" else {}
                 field = "comment" if decision == "approve" else "reason"
                 done = approvals.answer(call, DECISIONS[decision], given, field, reason=press.reason, answered_by=told)
-                if not plane.answer_tokens.use(known, time.time()):
+                if not plane.stores.answer_tokens.use(known, time.time()):
                     raise ApiError(409, "This link was used already, or it is over")
                 return done
         except ApiError as error:
             if error.status in RECORDED:
                 action = f"approval.{decision}"
-                plane.audit.refuse(
+                plane.stores.audit.refuse(
                     known.organization_id, action, {"approval": approval["id"]}, error.status, error.detail
                 )
             raise
@@ -125,7 +125,7 @@ def decide(plane: Plane, press: Press) -> Approval:
 
 def _call(plane: Plane, address: str, token: AnswerToken, approval: Approval, email: str) -> Call:
     """Return the request as one of the person with this e-mail, by the key of theirs that may answer."""
-    persons = [each.at(address) for each in plane.keys.persons(token.organization_id, email)]
+    persons = [each.at(address) for each in plane.stores.keys.persons(token.organization_id, email)]
     if not persons:
         raise ApiError(403, f"Nobody with the e-mail {email} has a key any more. Open the page, and sign in")
     calls = [_call_of(plane, token.organization_id, person, approval) for person in persons]
@@ -166,7 +166,7 @@ async def press(request: Request) -> Response:
         form = parse_qs((await received(request)).decode("utf-8", "replace"), max_num_fields=10)
         given = {name: values[0].strip() for name, values in form.items()}
         token = request.path_params["token"]
-        found = plane.answer_tokens.find(token)
+        found = plane.stores.answer_tokens.find(token)
         if found is not None and not found.person:  # a chat's token: only the chat says who pressed
             raise ApiError(404, GONE)
         texts = {"reason": given.get("reason", ""), "text": given.get("answer", "")}

@@ -23,9 +23,9 @@ from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import filters, worker
 from kubiya_worker.server.notify.events import of_approval
-from kubiya_worker.server.plane import resolved
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.responses import reply
+from kubiya_worker.server.runs import resolved
 from kubiya_worker.server.store import approvals as ap
 from kubiya_worker.server.store.approvals import Approval
 from kubiya_worker.server.store.executions import Execution
@@ -39,7 +39,7 @@ LONGEST_ANSWER: Final = 20_000  # characters
 
 
 def approval_of(call: Call) -> Approval:
-    found = call.plane.approvals.get(call.organization_id, call.path("approval"))
+    found = call.plane.stores.approvals.get(call.organization_id, call.path("approval"))
     if found is None or not call.reaches(found["execution_id"]):
         raise not_found("Approval", call.path("approval"))
     return found
@@ -47,12 +47,12 @@ def approval_of(call: Call) -> Approval:
 
 def _rule(call: Call, approval: Approval) -> Object | None:
     """Return the rule that asked as it is now; None where it was deleted or is one of the worker's host."""
-    return call.plane.rules.find(call.organization_id, str(approval.get("rule_id") or ""))
+    return call.plane.stores.rules.find(call.organization_id, str(approval.get("rule_id") or ""))
 
 
 def approvers_of(call: Call, approval: Approval) -> Approvers:
     """Return who may answer a request now."""
-    execution = call.plane.executions.get(call.organization_id, approval["execution_id"])
+    execution = call.plane.stores.executions.get(call.organization_id, approval["execution_id"])
     asked = requesters(call, execution) if execution else []
     return approvers(approval, _rule(call, approval), asked)
 
@@ -71,18 +71,18 @@ async def create(call: Call) -> Any:
     given = call.given
     execution_id = execution_id_of(call, given["execution_id"])
     key = given.get("id") or str(uuid.uuid4())
-    existing = call.plane.approvals.get(call.organization_id, key)
+    existing = call.plane.stores.approvals.get(call.organization_id, key)
     if existing is not None:
         return reply(_shown(call, existing))
     minutes = float(given.get("timeout_minutes", 1440))
-    if call.plane.approvals.exists(key):
+    if call.plane.stores.approvals.exists(key):
         raise ApiError(409, f"The approval {key!r} exists already")
     data = {name: given.get(name) for name in FIELDS}
     rule, execution = _rule(call, data), execution_of(call, execution_id)
     if rule is not None:
         data["rule"] = {name: rule.get(name) for name in OF_RULE}
     with call.plane.database.transaction():
-        approval = call.plane.approvals.create(call.organization_id, key, execution_id, data, minutes)
+        approval = call.plane.stores.approvals.create(call.organization_id, key, execution_id, data, minutes)
         if rule is not None and _needs_nobody(rule, execution, approval):
             return _approved_by_rule(call, approval, execution, rule)
         call.plane.notifier.tell(call.organization_id, of_approval(approval, execution))
@@ -107,7 +107,7 @@ def _approved_by_rule(call: Call, approval: Approval, execution: Execution, rule
     asked = {key: approval.get(key) for key in (*keys, "expires_at")}
     asked |= {"approval_id": approval["id"], "status": ap.PENDING}
     event = ev.event(f"approval_requested:{approval['id']}", ev.APPROVAL_REQUESTED, asked)
-    call.plane.publish(approval["execution_id"], [event])
+    call.plane.runs.publish(approval["execution_id"], [event])
     by = execution["requested_by"]
     told = f"The rule {rule['name']} approves what {by['name']} starts"
     changes = {"approved_by_email": "", "approved_by_name": f"the rule {rule['name']}", "comment": told}
@@ -121,16 +121,16 @@ def _approved_by_rule(call: Call, approval: Approval, execution: Execution, rule
         "resolved_at": ev.now(),
     }
     approval = _resolve(call, approval, ap.APPROVED, changes)
-    call.plane.signal(execution, names.RESOLVE_APPROVAL, answer)
+    call.plane.runs.signal(execution, names.RESOLVE_APPROVAL, answer)
     return approval
 
 
 async def list_all(call: Call) -> Any:
     wanted = call.filters(filters.ApprovalFilters)
-    found = call.plane.approvals.search(
+    found = call.plane.stores.approvals.search(
         call.organization_id,
         scope=call.person.scope,
-        queue_id=id_of(call, "Queue", wanted.queue, (call.plane.queues,)),
+        queue_id=id_of(call, "Queue", wanted.queue, (call.plane.stores.queues,)),
         status=wanted.status,
         execution_id=wanted.execution_id,
         requester=wanted.requester_email,
@@ -142,7 +142,7 @@ async def list_all(call: Call) -> Any:
 
 async def pending(call: Call) -> Any:
     wanted = call.filters(filters.PendingApprovalFilters)
-    found = call.plane.approvals.search(
+    found = call.plane.stores.approvals.search(
         call.organization_id, call.person.scope, status=ap.PENDING, execution_id=wanted.execution_id, limit=500
     )
     return [_shown(call, approval) for approval in found if not ap.overdue(approval, datetime.now(UTC))]
@@ -187,7 +187,7 @@ def answer(
     if approval["status"] != ap.PENDING:
         said = "has expired" if approval["status"] == ap.EXPIRED else f"was {approval['status']} already"
         raise ApiError(409, f"The request {said}")
-    execution = plane.executions.get(call.organization_id, approval["execution_id"])
+    execution = plane.stores.executions.get(call.organization_id, approval["execution_id"])
     if execution is None or ex.is_final(execution["status"]):
         raise ApiError(409, "The execution that asked does not run any more")
     if not reason.strip() and _wants_reason(call, approval):
@@ -213,13 +213,13 @@ def answer(
     }
     with plane.database.transaction():
         approval = _resolve(call, approval, decision, changes)
-        plane.signal(execution, names.RESOLVE_APPROVAL, sent)
+        plane.runs.signal(execution, names.RESOLVE_APPROVAL, sent)
     return approval
 
 
 def reject_by_rule(call: Call, approval: Approval, rule: dict[str, Any]) -> None:
     """Reject a waiting request in the name of a rule that denies its call; leave one whose execution has ended."""
-    plane, execution = call.plane, call.plane.executions.get(call.organization_id, approval["execution_id"])
+    plane, execution = call.plane, call.plane.stores.executions.get(call.organization_id, approval["execution_id"])
     if execution is None or ex.is_final(execution["status"]) or ap.overdue(approval, datetime.now(UTC)):
         return
     approver = {"name": f"the rule {rule['name']}", "email": None}
@@ -228,7 +228,7 @@ def reject_by_rule(call: Call, approval: Approval, rule: dict[str, Any]) -> None
     answer = {"approval_id": approval["id"], "decision": ap.REJECTED, "approver": approver, "reason": reason}
     with plane.database.transaction():
         _resolve(call, approval, ap.REJECTED, changes)
-        plane.signal(execution, names.RESOLVE_APPROVAL, {**answer, "resolved_at": ev.now()})
+        plane.runs.signal(execution, names.RESOLVE_APPROVAL, {**answer, "resolved_at": ev.now()})
 
 
 def _only_the_caller(call: Call, given: dict[str, Any]) -> None:
@@ -266,8 +266,8 @@ def _arguments(approval: Approval, given: dict[str, Any]) -> dict[str, Any] | No
 
 def _resolve(call: Call, approval: Approval, status: str, changes: dict[str, Any]) -> Approval:
     with call.plane.database.transaction():
-        approval = call.plane.approvals.resolve(approval, status, changes)
-        call.plane.publish(approval["execution_id"], [resolved(approval)])
+        approval = call.plane.stores.approvals.resolve(approval, status, changes)
+        call.plane.runs.publish(approval["execution_id"], [resolved(approval)])
     return approval
 
 

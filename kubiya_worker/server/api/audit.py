@@ -37,18 +37,22 @@ async def list_all(call: Call) -> Any:
             limit=wanted.limit,
         )
 
-    return await call.plane.audit.reading(found, long=True)
+    return await call.plane.stores.audit.reading(found, long=True)
 
 
 async def head(call: Call) -> Any:
     """Return the number and hash of the last record; `begins` is NUMBER:HASH of the last one that was removed."""
-    found, begin = await call.plane.audit.reading(lambda records: _ends(records, call.organization_id))
+    found, begin = await call.plane.stores.audit.reading(lambda records: _ends(records, call.organization_id))
     return {"seq": found.seq, "hash": found.hash, "head": str(found), "begins": str(begin) if begin.seq else ""}
 
 
 async def export(call: Call) -> Any:
     """Return all records after the number `after`, in their order, one line of JSON each."""
-    after, audit, organization_id = call.filters(filters.AuditExport).after, call.plane.audit, call.organization_id
+    after, audit, organization_id = (
+        call.filters(filters.AuditExport).after,
+        call.plane.stores.audit,
+        call.organization_id,
+    )
     # What comes during the export belongs to the next one.
     last = (await audit.reading(lambda records: records.head(organization_id))).seq
 
@@ -67,7 +71,7 @@ async def verify(call: Call) -> Any:
     `more` counts problems that are left out. What was cut off together with the noted head shows only beside a head
     that was kept elsewhere: `kubiya audit verify --head`.
     """
-    audit, organization_id = call.plane.audit, call.organization_id
+    audit, organization_id = call.plane.stores.audit, call.organization_id
     head, begin = await audit.reading(lambda records: _ends(records, organization_id))
     check, problems, at = ChainCheck([head] if head.seq else [], cut=begin), list[Problem](), begin.seq
     while part := await _part(audit, organization_id, at, head.seq):

@@ -61,8 +61,8 @@ async def message(call: Call) -> Any:
         **author_of(call),
     }
     with plane.database.transaction():
-        over, last = ex.is_final(execution["status"]), plane.events.last(execution["id"])
-        known = plane.events.known(execution["id"], [_event_id(said)])
+        over, last = ex.is_final(execution["status"]), plane.stores.events.last(execution["id"])
+        known = plane.stores.events.known(execution["id"], [_event_id(said)])
         if over and not known:
             sequels.go_on(call, execution, said)
         say(plane, execution, said, call.person.id, signal=not over)
@@ -82,14 +82,14 @@ def say(plane: Plane, execution: Execution, said: dict[str, Any], by: str, *, si
     """
     with plane.database.transaction():
         event = ev.event(_event_id(said), ev.MESSAGE, said, said["timestamp"])
-        if not plane.publish(execution["id"], [event]):
+        if not plane.runs.publish(execution["id"], [event]):
             return False
         execution |= {"last_message_at": said["timestamp"], "last_message_preview": said["content"][:PREVIEW]}
         execution["asked_by"] = sorted({*(execution.get("asked_by") or ()), by})
-        plane.executions.save(_with_participant(execution, said))
+        plane.stores.executions.save(_with_participant(execution, said))
         if signal:
-            plane.signal(execution, names.ADD_MESSAGE, said)
-        plane.executions.told(execution, "message", None, {"prompt": said["content"]})
+            plane.runs.signal(execution, names.ADD_MESSAGE, said)
+        plane.stores.executions.told(execution, "message", None, {"prompt": said["content"]})
     return True
 
 
@@ -106,8 +106,8 @@ async def pause(call: Call) -> Any:
     if execution["status"] not in PAUSABLE:
         return _refused(execution, f"An execution that is {execution['status']} cannot be paused")
     with plane.database.transaction():
-        plane.signal(execution, names.PAUSE)
-        plane.change(execution, {"status": ex.PAUSED, "status_before_pause": execution["status"]})
+        plane.runs.signal(execution, names.PAUSE)
+        plane.runs.change(execution, {"status": ex.PAUSED, "status_before_pause": execution["status"]})
     return _done(execution, "The execution pauses before its next step")
 
 
@@ -117,8 +117,8 @@ async def resume(call: Call) -> Any:
         return _refused(execution, f"An execution that is {execution['status']} cannot be resumed")
     stop.check(call)
     with plane.database.transaction():
-        plane.signal(execution, names.RESUME)
-        plane.change(execution, {"status": execution.get("status_before_pause") or ex.RUNNING})
+        plane.runs.signal(execution, names.RESUME)
+        plane.runs.change(execution, {"status": execution.get("status_before_pause") or ex.RUNNING})
     return _done(execution, "The execution goes on")
 
 
@@ -129,7 +129,7 @@ async def cancel(call: Call) -> Any:
     if ex.is_final(execution["status"]):
         return _refused(execution, f"The execution is {execution['status']} already")
     reason = call.given.get("reason")
-    plane.cancel(execution, f"Cancelled by user: {reason}" if reason else "Cancelled by user")
+    plane.runs.cancel(execution, f"Cancelled by user: {reason}" if reason else "Cancelled by user")
     return _done(execution, "The execution is cancelled")
 
 
@@ -139,8 +139,8 @@ async def mark_done(call: Call) -> Any:
         return _done(execution, "The execution is completed already")
     _not_final(execution)
     with call.plane.database.transaction():
-        call.plane.signal(execution, names.MARK_AS_DONE)
-        call.plane.executions.told(execution, "mark_done")
+        call.plane.runs.signal(execution, names.MARK_AS_DONE)
+        call.plane.stores.executions.told(execution, "mark_done")
     return _done(execution, "The execution ends after its current step")
 
 
@@ -153,7 +153,7 @@ async def terminate_all(call: Call) -> Any:
     """Terminate up to 100 executions one by one; one that is unknown or over does not stop the others."""
     reason, results = call.given["reason"], []
     for key in call.given["execution_ids"]:
-        execution = call.plane.executions.get(call.organization_id, key)
+        execution = call.plane.stores.executions.get(call.organization_id, key)
         if execution is None or not call.reaches(key):
             results.append({"success": False, "execution_id": key, "error": f"Execution {key!r} not found"})
         else:
@@ -166,9 +166,9 @@ def _terminate(call: Call, execution: Execution, reason: str) -> dict[str, Any]:
     if ex.is_final(execution["status"]):
         return _refused(execution, f"The execution is {execution['status']} already")
     with plane.database.transaction():
-        plane.outbox.withdraw_start(execution["id"])
-        plane.tell(execution, outbox.TERMINATE, {"reason": reason})
-        plane.change(execution, {"status": ex.CANCELLED, "error_message": f"Terminated: {reason}"})
+        plane.stores.outbox.withdraw_start(execution["id"])
+        plane.runs.tell(execution, outbox.TERMINATE, {"reason": reason})
+        plane.runs.change(execution, {"status": ex.CANCELLED, "error_message": f"Terminated: {reason}"})
     return _done(execution, "The execution is terminated")
 
 

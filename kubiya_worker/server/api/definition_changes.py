@@ -173,14 +173,14 @@ def remove(call: Call, kind: str, record: Object, force: bool = False) -> Object
 def _keep(call: Call, kind: str, name: str, action: str, spec: Object | None) -> None:
     person = call.person
     by = {"id": person.id, "name": person.name, "email": person.email}
-    call.plane.versions.add(call.organization_id, kind, name, action, spec, by)
+    call.plane.stores.versions.add(call.organization_id, kind, name, action, spec, by)
 
 
 def _keep_edited(call: Call, kind: str, name: str, spec: Object) -> None:
     """Keep the state before a change when no document has made it, so that one can go back to it."""
-    newest = call.plane.versions.newest(call.organization_id, kind, name)
+    newest = call.plane.stores.versions.newest(call.organization_id, kind, name)
     if newest is None or newest["spec"] != spec:
-        call.plane.versions.add(call.organization_id, kind, name, EDITED, spec, {})
+        call.plane.stores.versions.add(call.organization_id, kind, name, EDITED, spec, {})
 
 
 def record(call: Call, name: str, verb: str, detail: str = "") -> None:

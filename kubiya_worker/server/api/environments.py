@@ -22,28 +22,28 @@ DEFAULT = "default"
 def environment_of(call: Call, key: str | None = None) -> Object:
     """Return an environment by id or name, or answer 404."""
     key = key if key is not None else call.path("environment")
-    found = call.plane.environments.find(call.organization_id, key)
+    found = call.plane.stores.environments.find(call.organization_id, key)
     if found is None and key == DEFAULT:
-        return call.plane.environments.create(call.organization_id, DEFAULT, definitions.new_environment({}))
+        return call.plane.stores.environments.create(call.organization_id, DEFAULT, definitions.new_environment({}))
     if found is None:
         raise not_found("Environment", key)
     return found
 
 
 def name_of(call: Call, environment_id: str) -> str:
-    found = call.plane.environments.find(call.organization_id, environment_id)
+    found = call.plane.stores.environments.find(call.organization_id, environment_id)
     return str(found["name"]) if found else DEFAULT
 
 
 async def list_all(call: Call) -> Any:
     environment_of(call, DEFAULT)
-    return page(call, call.plane.environments.list(call.organization_id))
+    return page(call, call.plane.stores.environments.list(call.organization_id))
 
 
 async def create(call: Call) -> Any:
     shared_parts.check(call, call.given)
     environment = definitions.new_environment(call.given)
-    return call.plane.environments.create(call.organization_id, call.given["name"], environment)
+    return call.plane.stores.environments.create(call.organization_id, call.given["name"], environment)
 
 
 async def get(call: Call) -> Any:
@@ -52,14 +52,14 @@ async def get(call: Call) -> Any:
 
 async def update(call: Call) -> Any:
     shared_parts.check(call, call.given)
-    return call.plane.environments.update(environment_of(call), call.given)
+    return call.plane.stores.environments.update(environment_of(call), call.given)
 
 
 async def delete(call: Call) -> Any:
     environment = environment_of(call)
     if environment["name"] == DEFAULT:
         raise ApiError(400, "The environment 'default' cannot be deleted")
-    remove = functools.partial(call.plane.environments.delete, environment)
+    remove = functools.partial(call.plane.stores.environments.delete, environment)
     return deletion.delete(call, "environment", environment, lambda needs: needs.of_environment(environment), remove)
 
 

@@ -15,6 +15,7 @@ from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
 from kubiya_worker.server.api.executions import execution_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
 from kubiya_worker.server.call import Call
+from kubiya_worker.server.definition_users import naming_part, shown_users
 from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import worker
@@ -42,7 +43,7 @@ def choose_queue(call: Call, key: str | None) -> Object:
         return queue
     active = [q for q in queues_of(call) if q["status"] == "active" and not hidden(q)]
     for queue in active:
-        if plane.workers.live(organization, queue["id"]):
+        if plane.stores.workers.live(organization, queue["id"]):
             return queue
     if not active:
         raise ApiError(400, "There is no active worker queue. Create one, and start a worker on it")
@@ -186,9 +187,9 @@ def begin(
     priority = priority or given.get("priority")
     execution = {**new_execution(call, kind, entity, queue, prompt, given), **(row or {})}
     with call.plane.database.transaction():
-        execution = call.plane.executions.create(execution, own=own_of(given), idempotency_key=key)
+        execution = call.plane.stores.executions.create(execution, own=own_of(given), idempotency_key=key)
         argument = {**workflow_input(call, execution, kind, entity, given), **({"sequel": sequel} if sequel else {})}
-        call.plane.tell(execution, outbox.START, {**argument, **({outbox.PRIORITY: priority} if priority else {})})
+        call.plane.runs.tell(execution, outbox.START, {**argument, **({outbox.PRIORITY: priority} if priority else {})})
     return execution
 
 
@@ -205,7 +206,7 @@ def _execute(kind: str) -> Route:
         entity, plane = entity_of(call, kind), call.plane
         prompt, given = call.prompt(), traced(call.given, call.request.headers.get(TRACEPARENT))
         key = call.request.headers.get("idempotency-key")
-        earlier = plane.executions.by_idempotency_key(call.organization_id, key) if key else None
+        earlier = plane.stores.executions.by_idempotency_key(call.organization_id, key) if key else None
         if earlier is not None:
             return reply(earlier)
         queue = choose_queue(call, given.get("worker_queue_id"))
@@ -216,7 +217,7 @@ def _execute(kind: str) -> Route:
 
 def asked_again(plane: Plane, execution: Execution) -> Object:
     """Return what an execution was asked with, in the form of a request, so that it can be asked for again."""
-    own, request = plane.executions.own(execution["id"]), execution["request"]
+    own, request = plane.stores.executions.own(execution["id"]), execution["request"]
     return {
         "system_prompt": execution.get("system_prompt"),
         "model_id": request.get("model_id"),
@@ -249,7 +250,7 @@ async def retry(call: Call) -> Any:
     if request is None:
         raise ApiError(409, "This execution was not started with all of its settings here, so it cannot be repeated")
     key = call.request.headers.get("idempotency-key")
-    known = plane.executions.by_idempotency_key(call.organization_id, key) if key else None
+    known = plane.stores.executions.by_idempotency_key(call.organization_id, key) if key else None
     if known is not None:
         return reply(known)
     entity, queue = (
@@ -266,17 +267,17 @@ async def create(call: Call) -> Any:
     given = call.given
     execution_id, kind = given["execution_id"], given["entity_type"]
     made = {"execution_id": execution_id, "status": "created"}
-    if call.plane.executions.owner(execution_id) == call.organization_id:
+    if call.plane.stores.executions.owner(execution_id) == call.organization_id:
         return made
     stop.check(call)
-    job = call.plane.jobs.find(call.organization_id, given["job_id"]) if given.get("job_id") else None
+    job = call.plane.stores.jobs.find(call.organization_id, given["job_id"]) if given.get("job_id") else None
     if given.get("job_id") and job is None:
         raise not_found("Job", given["job_id"])
     if not given.get("entity_id"):
         raise invalid("entity_id", "Field required", "missing")
     if job is not None and store_of(call, kind).find(call.organization_id, given["entity_id"]) is None:
         text = f"Its run at {now()} did not start: the {kind} that it runs was deleted"
-        call.plane.jobs.update(job, {"error_message": text})
+        call.plane.stores.jobs.update(job, {"error_message": text})
     entity = entity_of(call, kind, given["entity_id"])
     queues = queues_of(call)
     asked = given.get("worker_queue_id")
@@ -295,11 +296,11 @@ async def create(call: Call) -> Any:
         del row["request"]  # only the workflow knows with what it began
     try:
         with call.plane.database.transaction():
-            call.plane.executions.create(
+            call.plane.stores.executions.create(
                 {**row, "id": execution_id}, own=own_of({**(job or {}), "configuration": (job or {}).get("config")})
             )
             if job is not None:
-                call.plane.jobs.add_run(job, execution_id, given.get("trigger_type") or "cron")
+                call.plane.stores.jobs.add_run(job, execution_id, given.get("trigger_type") or "cron")
     except IntegrityError as error:
         raise ApiError(409, f"The execution {execution_id!r} exists already") from error
     return made
@@ -325,12 +326,12 @@ async def job_status(call: Call) -> Any:
     """
     given, pair = call.given, {"job_id": call.path("job"), "execution_id": call.path("execution")}
     reached = call.reaches(pair["execution_id"])
-    execution = call.plane.executions.get(call.organization_id, pair["execution_id"]) if reached else None
-    if execution is None or not call.plane.jobs.has_run(pair["job_id"], execution["id"]):
+    execution = call.plane.stores.executions.get(call.organization_id, pair["execution_id"]) if reached else None
+    if execution is None or not call.plane.stores.jobs.has_run(pair["job_id"], execution["id"]):
         return {**pair, "status": "not_found"}
     told = {"job_id": pair["job_id"], **given}
     metadata = execution.get("execution_metadata") or {}
-    call.plane.change(execution, {"execution_metadata": {**metadata, "job": told}})
+    call.plane.runs.change(execution, {"execution_metadata": {**metadata, "job": told}})
     return {**pair, "status": "updated"}
 
 
@@ -373,17 +374,18 @@ async def execute_dynamic(call: Call) -> Any:
         own = own_of({**about, "execution_environment": given.get("execution_environment")})
         members = {key: config[key] for key in ("member_ids", "leader_id") if config.get(key)}
         own["configuration"] = {**own["configuration"], **members}  # say whose secrets the run may use
-        row = plane.executions.create(row, own=own)
-        plane.tell(row, outbox.START, argument)
+        row = plane.stores.executions.create(row, own=own)
+        plane.runs.tell(row, outbox.START, argument)
     return {**reply(row), "entity_id": entity_id, "worker_queue_id": queue["id"]}
 
 
 async def skill(call: Call) -> Any:
     """Return one skill: of an agent or a team by its id, or one that several name by its id or name."""
-    shared = call.plane.skills.find(call.organization_id, call.path("skill"))
+    shared = call.plane.stores.skills.find(call.organization_id, call.path("skill"))
     if shared is not None and not call.person.scope.limited:
-        return {**shared, "used_by": call.plane.users_of_part(call.organization_id, SKILL, shared["name"])}
-    for store in (call.plane.agents, call.plane.teams):
+        users = naming_part(call.plane.stores, call.organization_id, SKILL, shared["name"])
+        return {**shared, "used_by": shown_users(users)}
+    for store in (call.plane.stores.agents, call.plane.stores.teams):
         for entity in store.list(call.organization_id):
             if not call.person.scope.has_agent(entity["id"]):
                 continue

@@ -28,7 +28,7 @@ async def list_all(call: Call) -> Any:
     if wanted.cursor is None:
         return _shown(await part(call, query, wanted.skip, wanted.limit), wanted)
     after = place_of(wanted.cursor) if wanted.cursor else None
-    found, place = await call.plane.executions.search(query, after=after, limit=wanted.limit)
+    found, place = await call.plane.stores.executions.search(query, after=after, limit=wanted.limit)
     return {"executions": _shown(found, wanted), "next": cursor_of(place) if place else None}
 
 
@@ -53,7 +53,7 @@ async def part(call: Call, query: ExecutionQuery, skip: int, limit: int) -> list
 async def _look(
     call: Call, query: ExecutionQuery, after: Place | None, skip: int, limit: int
 ) -> tuple[list[Execution], Place | None]:
-    return await call.plane.executions.search(query, after=after, skip=0 if after else skip, limit=limit)
+    return await call.plane.stores.executions.search(query, after=after, skip=0 if after else skip, limit=limit)
 
 
 def _shown(found: Sequence[Execution], wanted: filters.ExecutionFilters) -> list[Execution]:
@@ -66,8 +66,8 @@ def _query_of(call: Call, wanted: filters.ExecutionFilters) -> ExecutionQuery:
         call.organization_id,
         statuses=filters.statuses_of(wanted.status_filter, wanted.status),
         kind=wanted.execution_type,
-        queue_id=id_of(call, "Queue", wanted.queue, (call.plane.queues,)),
-        entity_id=id_of(call, "Agent or team", wanted.agent, (call.plane.agents, call.plane.teams)),
+        queue_id=id_of(call, "Queue", wanted.queue, (call.plane.stores.queues,)),
+        entity_id=id_of(call, "Agent or team", wanted.agent, (call.plane.stores.agents, call.plane.stores.teams)),
         requester=call.person.id if wanted.person == "me" else wanted.person.lower(),
         since=wanted.since,
         until=wanted.until,

@@ -16,8 +16,8 @@ from kubiya_worker.server.call import Call
 from kubiya_worker.server.callers import caller_of
 from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters, worker
-from kubiya_worker.server.plane import workflow_of
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
+from kubiya_worker.server.run_workflows import workflow_of
 from kubiya_worker.server.store.database import Reader
 from kubiya_worker.server.store.executions import Execution, within_reach
 from kubiya_worker.server.store.results import session_of
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 def missing(call: Call, key: str) -> ApiError:
     """Return the 404 for an execution, or the 410 for one that a limit of the server removed."""
-    left = call.plane.removals.find(call.organization_id, key)
+    left = call.plane.stores.removals.find(call.organization_id, key)
     if left is None or not call.person.scope.covers(left["queue_id"], left["entity_id"]):
         return not_found("Execution", key)
     ended = f" at {left['ended_at']}" if left["ended_at"] else ""
@@ -41,7 +41,7 @@ def missing(call: Call, key: str) -> ApiError:
 
 def execution_of(call: Call, key: str | None = None) -> Execution:
     key = key if key is not None else call.path("execution")
-    found = call.plane.executions.get(call.organization_id, key)
+    found = call.plane.stores.executions.get(call.organization_id, key)
     if found is None or not call.person.scope.covers(found["queue_id"], found["entity_id"]):
         raise missing(call, key)
     return found
@@ -50,7 +50,7 @@ def execution_of(call: Call, key: str | None = None) -> Execution:
 def execution_id_of(call: Call, key: str | None = None) -> str:
     """Return the id if this organization has such an execution, without reading the row; else answer 404 or 410."""
     key = key if key is not None else call.path("execution")
-    if call.plane.executions.owner(key) != call.organization_id or not call.reaches(key):
+    if call.plane.stores.executions.owner(key) != call.organization_id or not call.reaches(key):
         raise missing(call, key)
     return key
 
@@ -82,7 +82,7 @@ def requesters(call: Call, execution: Execution) -> list[str]:
         by = row.get("requested_by") or {}
         found += [str(by.get("id") or row.get("user_email") or "").lower(), *map(str, row.get("asked_by") or ())]
         parent = row.get("parent_execution_id") or (row.get("execution_metadata") or {}).get("parent_execution_id")
-        row = call.plane.executions.get(call.organization_id, str(parent)) if parent else None
+        row = call.plane.stores.executions.get(call.organization_id, str(parent)) if parent else None
     return [each for each in dict.fromkeys(found) if each]
 
 
@@ -94,8 +94,8 @@ async def delete(call: Call) -> Any:
     execution = execution_of(call)
     if not ex.is_final(execution["status"]):
         raise ApiError(409, f"The execution is {execution['status']}; cancel it first")
-    call.plane.executions.delete(execution)
-    call.plane.events.forget(execution["id"])
+    call.plane.stores.executions.delete(execution)
+    call.plane.stores.events.forget(execution["id"])
     call.plane.run_files.forget(execution["id"])
     call.plane.watchers.grew(execution["id"])
 
@@ -105,7 +105,7 @@ async def patch(call: Call) -> Any:
     status = str(changes.get("status") or ex.RUNNING).lower()
     if status not in ex.STATUSES | {ex.TERMINATED}:
         raise invalid("status", f"unknown status {status!r}", "enum")
-    return call.plane.change(execution_of(call), changes, by_worker=True)
+    return call.plane.runs.change(execution_of(call), changes, by_worker=True)
 
 
 async def context(call: Call) -> Any:
@@ -120,8 +120,8 @@ async def context(call: Call) -> Any:
         kind: shared_parts.whole(call, entity),
         "skills": resolved_skills(call, entity, kind),
         "environment": resolved_environment(call, entity, kind, execution["id"], execution),
-        "approval_rules": [r for r in call.plane.rules.list(call.organization_id) if r.get("enabled", True)],
-        "session": call.plane.results.session(execution["id"]),
+        "approval_rules": [r for r in call.plane.stores.rules.list(call.organization_id) if r.get("enabled", True)],
+        "session": call.plane.stores.results.session(execution["id"]),
     }
 
 
@@ -166,7 +166,7 @@ async def save_session(call: Call) -> Any:
         "messages": given["messages"],
         "metadata": given.get("metadata") or {},
     }
-    call.plane.results.save_session(execution_id, session, given.get("first") or 0)
+    call.plane.stores.results.save_session(execution_id, session, given.get("first") or 0)
     return {
         "success": True,
         "execution_id": execution_id,
@@ -177,7 +177,7 @@ async def save_session(call: Call) -> Any:
 
 async def add_event(call: Call) -> Any:
     execution_id, event = execution_id_of(call), call.given
-    call.plane.publish(execution_id, [event])
+    call.plane.runs.publish(execution_id, [event])
     return {"success": True, "execution_id": execution_id, "event_type": event["event_type"]}
 
 
@@ -190,8 +190,8 @@ async def add_events(call: Call) -> Any:
     events: list[ev.Event] = given["events"]
     ready = call.plane.turns.ready(execution_id, [*events, {"after": given.get("after") or []}])
     with call.plane.database.transaction():  # in which the log's last number is known
-        new = call.plane.publish(execution_id, events[:ready]) if ready else 0
-        last = call.plane.events.last(execution_id)
+        new = call.plane.runs.publish(execution_id, events[:ready]) if ready else 0
+        last = call.plane.stores.events.last(execution_id)
     if ready <= len(events):
         raise ApiError(425, "What comes before these events is not here yet")
     return {"success": True, "accepted": new, "duplicates": len(events) - new, "last_sequence": last}

@@ -43,7 +43,7 @@ async def fork(call: Call) -> Any:
     """
     origin, given, plane = execution_of(call), call.given, call.plane
     key = call.request.headers.get("idempotency-key")
-    known = plane.executions.by_idempotency_key(call.organization_id, key) if key else None
+    known = plane.stores.executions.by_idempotency_key(call.organization_id, key) if key else None
     if known is not None:
         return reply(known)
     if ("at" in given) == ("message_id" in given):
@@ -73,7 +73,7 @@ async def fork(call: Call) -> Any:
             made = begin(call, kind, entity, queue, prompt, asked, key, row=row, sequel=_sequel(call, origin, cut))
             plane.run_files.share(files.rows, new_id, time.time())
             _share(call, origin, made, messages, cut, files.told)
-            plane.executions.told(made, "fork", None, {"fork_of": origin["id"], "fork_at": about["fork_at"]})
+            plane.stores.executions.told(made, "fork", None, {"fork_of": origin["id"], "fork_at": about["fork_at"]})
     except BaseException:
         plane.run_files.forget(new_id)
         raise
@@ -122,12 +122,12 @@ def _messages(call: Call, origin: Execution) -> list[m.Message]:
     """Return the conversation; of a run that goes on only what is stored, as the rest is not complete."""
     if ex.is_final(origin["status"]):
         return call.plane.conversations.messages(origin)
-    return list((call.plane.results.session(origin["id"]) or {}).get("messages") or ())
+    return list((call.plane.stores.results.session(origin["id"]) or {}).get("messages") or ())
 
 
 def _message_of(call: Call, origin: Execution, at: int, messages: list[m.Message]) -> str:
     """Return the id of the message that the event number `at` belongs to; answer 422 when it is no step."""
-    found = call.plane.events.after(origin["id"], at - 1, 1)
+    found = call.plane.stores.events.after(origin["id"], at - 1, 1)
     if not found or found[0].sequence != at:
         raise invalid("at", f"There is no event {at}. {NO_STEP}", "value_error")
     data = data_of(found[0])
@@ -146,16 +146,16 @@ def _share(call: Call, origin: Execution, made: Execution, messages: list[m.Mess
     plane, kept = call.plane, closed(messages[: cut.length])
     about = {"session_id": made["id"], "execution_id": made["id"], "user_id": None, "metadata": {}}
     if kept:
-        plane.results.save_session(made["id"], {**about, "messages": kept})
+        plane.stores.results.save_session(made["id"], {**about, "messages": kept})
     places: dict[str, int] = {}
-    for sequence, message_id in plane.events.subjects(origin["id"], ev.MESSAGE, ev.MESSAGE_CHUNK):
+    for sequence, message_id in plane.stores.events.subjects(origin["id"], ev.MESSAGE, ev.MESSAGE_CHUNK):
         places.setdefault(message_id, sequence)
     behind = (places.get(str(message.get("message_id"))) for message in messages[cut.length :])
     before = next((place for place in behind if place is not None), 0)
-    plane.events.share(origin["id"], before, made["id"])
+    plane.stores.events.share(origin["id"], before, made["id"])
     words = f"It shares the conversation of the execution {origin['id']} up to here; {files}"
     event = ev.event(f"notice:{made['id']}:fork", ev.NOTICE, {"message": words, "kind": "fork", "severity": "info"})
-    plane.publish(made["id"], [event])
+    plane.runs.publish(made["id"], [event])
 
 
 ROUTES: list[Route] = [

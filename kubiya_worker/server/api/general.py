@@ -75,7 +75,7 @@ async def validate(call: Call) -> Any:
         "user_name": call.person.name,
         "role": call.person.role,
         "groups": list(call.person.groups),
-        "key": call.plane.keys.about(call.person.key_id),
+        "key": call.plane.stores.keys.about(call.person.key_id),
     }
 
 
@@ -107,12 +107,12 @@ def _models(call: Call) -> list[dict[str, Any]]:
 
     The default is the gateway's model where there is a gateway, else the offline model.
     """
-    gateway = bool(call.plane.litellm_url)
+    gateway = bool(call.plane.gateway.url)
     demo = _model(names.DEMO_MODEL, "demo model, not an LLM", "demo", recommended=not gateway)
     hosted = _model(names.DEFAULT_MODEL, names.DEFAULT_MODEL, "gateway", recommended=gateway)
     stored = [
         {**_model(each["name"], each["name"], STORED, recommended=False), "description": each["description"]}
-        for each in call.plane.models.list(call.organization_id)
+        for each in call.plane.stores.models.list(call.organization_id)
     ]
     return [*([hosted, demo] if gateway else [demo, hosted]), *stored]
 

@@ -59,7 +59,7 @@ async def take(request: Request) -> Response:
 
 async def _proven(plane: Plane, request: Request, raw: bytes, now: float) -> tuple[Object, proofs.ShownProof] | None:
     """Return the hook of this name whose secret the request shows, and what it has shown."""
-    hooks = plane.hooks.named(request.path_params["name"])
+    hooks = plane.stores.hooks.named(request.path_params["name"])
     if not hooks:  # as much work as for a wrong proof
         _shows(_NONE, ["no secret"], raw, request.headers, now)
     for hook in hooks:
@@ -103,11 +103,11 @@ async def _secrets(plane: Plane, hook: Object) -> tuple[list[str], str]:
 
 async def secret_of(plane: Plane, organization_id: str, name: str) -> str | None:
     """Return a secret's value; None for one that is not there. Raises WorkerError when it cannot be read."""
-    found = plane.secrets.value(organization_id, name)
+    found = plane.stores.secrets.value(organization_id, name)
     if found is None:
         return None
     value, source = found
-    plane.secrets.used(organization_id, [name])
+    plane.stores.secrets.used(organization_id, [name])
     return value if value is not None else await asyncio.to_thread(plane.sources.read, str(source))
 
 
@@ -116,7 +116,7 @@ def _keep_refused(plane: Plane, hook: Object, request: Request, size: int, reaso
     if not plane.hook_pace.may_keep(hook["id"], now):
         return
     kept = {"reason": reason, "address": address_of(request), "bytes": size}
-    plane.hooks.keep(hook["id"], now, decision.REFUSED, kept)
+    plane.stores.hooks.keep(hook["id"], now, decision.REFUSED, kept)
 
 
 def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownProof, raw: bytes, now: float) -> Response:
@@ -135,7 +135,7 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
         alert = _read(hook, request, raw, hidden)
     except (BadShape, ApiError) as error:
         reason = str(error) if isinstance(error, BadShape) else _words(error)
-        plane.hooks.keep(hook["id"], now, decision.MALFORMED, {**about, "reason": reason}, body=text)
+        plane.stores.hooks.keep(hook["id"], now, decision.MALFORMED, {**about, "reason": reason}, body=text)
         return reply({"detail": reason}, 422)
     known = _known(plane, hook, proof, alert.number)
     if known is not None:
@@ -143,7 +143,7 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
     if not hook["enabled"]:
         reason = "The hook is disabled"
         kept = {**about, "reason": reason, "alert": alert.facts()}
-        plane.hooks.keep(hook["id"], now, decision.DISABLED, kept, body=text)
+        plane.stores.hooks.keep(hook["id"], now, decision.DISABLED, kept, body=text)
         return reply({"detail": reason}, 409)
     person = of_hook(hook, address_of(request))
     call = hook_runs.call_of(plane, hook, address_of(request), request)
@@ -156,7 +156,7 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
         # The sender may try again: what is missing here can come back.
         reason = _words(error)
         kept = {**about, "reason": reason, "alert": alert.facts()}
-        plane.hooks.keep(hook["id"], now, decision.FAILED, kept, body=text)
+        plane.stores.hooks.keep(hook["id"], now, decision.FAILED, kept, body=text)
         answer = reply({"detail": "The delivery cannot be worked on now"}, 503)
         answer.headers["Retry-After"] = "30"
         return answer
@@ -176,7 +176,7 @@ def _signs_once(hook: Object, proof: proofs.ShownProof) -> bool:
 
 def _known(plane: Plane, hook: Object, proof: proofs.ShownProof, number: str) -> Object | None:
     signature = proof.signature if _signs_once(hook, proof) else ""
-    return plane.hooks.answered(hook["id"], signature, number)
+    return plane.stores.hooks.answered(hook["id"], signature, number)
 
 
 def _words(error: ApiError) -> str:

@@ -51,12 +51,12 @@ def prompt_of(hook: Object, alert: Alert) -> str:
 
 def judge(plane: Plane, hook: Object, alert: Alert, now: float) -> HookVerdict:
     """Return what would be done with an alert; nothing is changed."""
-    row = plane.hooks.thread(hook["id"], alert)
-    known = plane.executions.get(hook["organization_id"], row.execution_id) if row and row.execution_id else None
+    row = plane.stores.hooks.thread(hook["id"], alert)
+    known = plane.stores.executions.get(hook["organization_id"], row.execution_id) if row and row.execution_id else None
     open_ = known is not None and not ex.is_final(known["status"])
     busy_until = max(row.started_at, _seconds(known)) if row and row.execution_id else 0.0
     thread = thread_of(row, open_=open_, busy_until=busy_until)
-    return decision.decide(hook, alert, thread, plane.hooks.starts(hook["id"], now), now)
+    return decision.decide(hook, alert, thread, plane.stores.hooks.starts(hook["id"], now), now)
 
 
 def _seconds(execution: Execution | None) -> float:
@@ -81,7 +81,7 @@ def take(call: Call, hook: Object, alert: Alert, now: float, kept: Object, **pro
             **({"page": execute.page_of(execution_id)} if execution_id else {}),
         }
         kept = {**kept, "reason": found.reason, "alert": alert.facts(), "answer": answer}
-        plane.hooks.keep(
+        plane.stores.hooks.keep(
             hook["id"],
             now,
             found.verdict,
@@ -96,25 +96,25 @@ def take(call: Call, hook: Object, alert: Alert, now: float, kept: Object, **pro
 
 def _act(call: Call, hook: Object, alert: Alert, found: HookVerdict, now: float) -> str:
     """Return the id of the execution that now works on the alert; empty for none."""
-    plane, row = call.plane, call.plane.hooks.thread(hook["id"], alert)
+    plane, row = call.plane, call.plane.stores.hooks.thread(hook["id"], alert)
     if found.verdict == decision.STARTED:
         starts = row.starts if row else 0
         execution_id = id_of(hook, alert.thing, starts)
         begin(call, hook, execution_id, prompt_of(hook, alert), alert.severity, alert.facts())
         told = {"execution_id": execution_id, "starts": starts + 1, "started_at": now, "held": None}
-        plane.hooks.note(hook["id"], alert, **told)
+        plane.stores.hooks.note(hook["id"], alert, **told)
         return execution_id
     if found.verdict == decision.HELD:
         facts = {"title": alert.title, "severity": alert.severity, "labels": alert.labels, "status": alert.status}
-        plane.hooks.note(hook["id"], alert, held=dumps({**facts, "started_at": alert.started_at}))
+        plane.stores.hooks.note(hook["id"], alert, held=dumps({**facts, "started_at": alert.started_at}))
         return ""
     if found.verdict == decision.TOLD:
-        plane.hooks.note(hook["id"], alert)
+        plane.stores.hooks.note(hook["id"], alert)
         tell(call, hook, row.execution_id, alert)
         return str(row.execution_id)
     if found.verdict in (decision.RESOLVED, decision.GROUPED):
         if row is not None:
-            plane.hooks.note(hook["id"], alert, held=None)
+            plane.stores.hooks.note(hook["id"], alert, held=None)
         return str(row.execution_id or "") if row is not None else ""
     return str(row.execution_id or "") if row is not None else ""
 
@@ -141,7 +141,7 @@ def begin(call: Call, hook: Object, execution_id: str, text: str, severity: str,
         execute.begin(call, kind, entity, _queue(call, hook), text, given, None, row=row, priority=priority)
     except IntegrityError:
         return
-    call.plane.hooks.ran(hook, execution_id)
+    call.plane.stores.hooks.ran(hook, execution_id)
 
 
 def _queue(call: Call, hook: Object) -> Object:
@@ -151,19 +151,19 @@ def _queue(call: Call, hook: Object) -> Object:
     queues = [queue for queue in queues_of(call) if queue["status"] == "active" and not hidden(queue)]
     if not queues:
         raise ApiError(400, "There is no active worker queue. Create one, and start a worker on it")
-    return next((q for q in queues if call.plane.workers.live(call.organization_id, q["id"])), queues[0])
+    return next((q for q in queues if call.plane.stores.workers.live(call.organization_id, q["id"])), queues[0])
 
 
 def tell(call: Call, hook: Object, execution_id: str, alert: Alert) -> None:
     """Tell a running execution the news; with the last alert that it works on resolved, it need not stay open."""
     plane = call.plane
-    execution = plane.executions.get(hook["organization_id"], execution_id)
+    execution = plane.stores.executions.get(hook["organization_id"], execution_id)
     if execution is None:
         return
     metadata = execution.get("execution_metadata") or {}
-    if alert.resolved and metadata.get(INTERACTIVE) and not plane.hooks.fires(execution_id):
+    if alert.resolved and metadata.get(INTERACTIVE) and not plane.stores.hooks.fires(execution_id):
         kept = {name: value for name, value in metadata.items() if name != INTERACTIVE}
-        execution = plane.change(execution, {"execution_metadata": kept})
+        execution = plane.runs.change(execution, {"execution_metadata": kept})
     said = {
         "role": "user",
         "content": prompt.news(alert, hook["name"]),
@@ -179,17 +179,17 @@ def release(plane: Plane, now: float | None = None) -> list[str]:
     """Start one run for the alerts of each hook that came too fast, as soon as it may start one; return the ids."""
     at = time.time() if now is None else now
     started = []
-    for hook in plane.hooks.waiting():
-        if not hook["enabled"] or plane.hooks.starts(hook["id"], at) >= hook["max_starts_per_minute"]:
+    for hook in plane.stores.hooks.waiting():
+        if not hook["enabled"] or plane.stores.hooks.starts(hook["id"], at) >= hook["max_starts_per_minute"]:
             continue
         with plane.database.transaction():
-            rows = plane.hooks.held(hook["id"])
-            alerts = [plane.hooks.alert_of(row) for row in rows]
+            rows = plane.stores.hooks.held(hook["id"])
+            alerts = [plane.stores.hooks.alert_of(row) for row in rows]
             things = [row.thing for row in rows]
             execution_id = id_of(hook, a.digest(*things), sum(row.starts for row in rows))
             worst = next((word for word in a.SEVERITIES if any(each["severity"] == word for each in alerts)), "")
             facts = {"title": f"{len(alerts)} alerts", "severity": worst, "status": a.FIRING}
             begin(call_of(plane, hook), hook, execution_id, prompt.many(alerts, hook["name"]), worst, facts)
-            plane.hooks.release(hook["id"], things, execution_id, at)
+            plane.stores.hooks.release(hook["id"], things, execution_id, at)
         started.append(execution_id)
     return started

@@ -25,7 +25,7 @@ from kubiya_worker.server.store.records import Object
 
 def hook_of(call: Call) -> Object:
     """Return a hook by id or name, or answer 404."""
-    found = call.plane.hooks.find(call.organization_id, call.path("hook"))
+    found = call.plane.stores.hooks.find(call.organization_id, call.path("hook"))
     if found is None:
         raise not_found("Hook", call.path("hook"))
     return found
@@ -94,7 +94,7 @@ def _fields(call: Call, hook: Object) -> Object:
 def shown(call: Call, hook: Object) -> Object:
     entity = store_of(call, hook["entity_type"]).find(call.organization_id, hook["entity_id"])
     path = f"/hooks/{hook['name']}"
-    newest = call.plane.hooks.deliveries(hook["id"], 1)
+    newest = call.plane.stores.hooks.deliveries(hook["id"], 1)
     return {
         **hook,
         hook["entity_type"]: entity["name"] if entity else None,
@@ -114,11 +114,11 @@ async def create(call: Call) -> Any:
     given = _fields(call, hook)
     name = given.pop("name")
     hook = _checked(call, {**hook, **given, "owner": call.person.requester()})
-    return shown(call, call.plane.hooks.create(call.organization_id, name, hook))
+    return shown(call, call.plane.stores.hooks.create(call.organization_id, name, hook))
 
 
 async def list_all(call: Call) -> Any:
-    return [shown(call, hook) for hook in page(call, call.plane.hooks.list(call.organization_id))]
+    return [shown(call, hook) for hook in page(call, call.plane.stores.hooks.list(call.organization_id))]
 
 
 async def get(call: Call) -> Any:
@@ -130,24 +130,26 @@ async def update(call: Call) -> Any:
     hook = hook_of(call)
     changes = {**_fields(call, hook), "owner": call.person.requester()}
     _checked(call, {**hook, **changes})
-    return shown(call, call.plane.hooks.update(hook, changes))
+    return shown(call, call.plane.stores.hooks.update(hook, changes))
 
 
 async def delete(call: Call) -> Any:
     """Delete a hook, its deliveries, and answers that were not sent; its executions stay."""
     hook = hook_of(call)
-    return deletion.delete(call, "hook", hook, lambda needs: [], functools.partial(call.plane.hooks.delete, hook))
+    return deletion.delete(
+        call, "hook", hook, lambda needs: [], functools.partial(call.plane.stores.hooks.delete, hook)
+    )
 
 
 async def deliveries(call: Call) -> Any:
     """List the last deliveries, newest first: verdict, reason, execution, the alert, the body as it came."""
     hook, wanted = hook_of(call), call.filters(edges.DeliveryFilters)
-    found = call.plane.hooks.deliveries(hook["id"], wanted.limit, wanted.verdict)
+    found = call.plane.stores.hooks.deliveries(hook["id"], wanted.limit, wanted.verdict)
     return [
         {
             **{name: value for name, value in each.items() if name not in ("taken_at", "answer")},
             "taken_at": moment(each["taken_at"]),
-            "reply": call.plane.replies.of(each["execution_id"]) if each["execution_id"] else None,
+            "reply": call.plane.stores.replies.of(each["execution_id"]) if each["execution_id"] else None,
         }
         for each in found
     ]

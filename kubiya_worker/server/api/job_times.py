@@ -62,7 +62,7 @@ def left_out(call: Call, job: Object, times: Timetable) -> Object:
     moment = datetime.fromisoformat
     runs = [
         Going(run["id"], moment(run["created_at"]), moment(run["completed_at"]) if run.get("completed_at") else None)
-        for run in call.plane.jobs.runs(job["id"], 0, COUNTED)
+        for run in call.plane.stores.jobs.runs(job["id"], 0, COUNTED)
         if run["trigger_type"] == CRON
     ]
     left_out = firings.left_out(times, runs, job.get("overlap_policy", definitions.OVERLAP))

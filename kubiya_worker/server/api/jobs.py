@@ -36,7 +36,7 @@ TIMES: Final = ("created_at", "started_at", "completed_at")
 
 def job_of(call: Call) -> Object:
     """Return a job by id or name, or answer 404."""
-    found = call.plane.jobs.find(call.organization_id, call.path("job"))
+    found = call.plane.stores.jobs.find(call.organization_id, call.path("job"))
     if found is None or not _reached(call, found):
         raise not_found("Job", call.path("job"))
     return found
@@ -45,7 +45,7 @@ def job_of(call: Call) -> Object:
 def _reached(call: Call, job: Object) -> bool:
     """Return whether the caller's key reaches a job: its agent or team, and the queue that it is bound to."""
     scope, name = call.person.scope, job["worker_queue_name"] if job["executor_type"] == "specific_queue" else None
-    queue = call.plane.queues.find(call.organization_id, name) if name else None
+    queue = call.plane.stores.queues.find(call.organization_id, name) if name else None
     queue_id = queue["id"] if queue else job.get("queue_id")
     return scope.has_agent(job["entity_id"]) and (queue_id is None or scope.has_queue(queue_id))
 
@@ -110,7 +110,7 @@ def queue_for(call: Call, job: Object) -> Object:
         place = f" in the environment {environment['name']!r}"
     if not queues:
         raise ApiError(400, f"There is no active worker queue{place}. Create one, and start a worker on it")
-    return next((q for q in queues if call.plane.workers.live(call.organization_id, q["id"])), queues[0])
+    return next((q for q in queues if call.plane.stores.workers.live(call.organization_id, q["id"])), queues[0])
 
 
 # -- the schedule and the webhook of a job
@@ -122,19 +122,19 @@ def _attach(call: Call, job: Object, secret: str | None = None) -> tuple[Object,
     if secret and job["trigger_type"] != WEBHOOK:
         raise invalid("webhook_secret", "webhook_secret goes with the trigger_type webhook")
     if job["trigger_type"] == WEBHOOK:
-        made = plane.jobs.set_webhook(job, secret)
+        made = plane.stores.jobs.set_webhook(job, secret)
     else:
-        plane.jobs.drop_webhook(job)
+        plane.stores.jobs.drop_webhook(job)
     if job["trigger_type"] == CRON:
         wanted, known = _wanted(call, job), plane.scheduler.get(job["id"])
         plane.scheduler.set(job["id"], wanted)
         changes: Object = {"queue_id": wanted.queue_id, "error_message": None}
         if known is None or job_times.key(known) != job_times.key(wanted):
             changes["schedule_since"] = now()
-        return plane.jobs.update(job, changes), made
+        return plane.stores.jobs.update(job, changes), made
     if job.get("queue_id"):
         plane.scheduler.set(job["id"], None)
-    return plane.jobs.update(job, {"queue_id": None, "error_message": None}), made
+    return plane.stores.jobs.update(job, {"queue_id": None, "error_message": None}), made
 
 
 def _wanted(call: Call, job: Object) -> Wanted:
@@ -189,7 +189,7 @@ def run(call: Call, job: Object, trigger: str, values: Object, override: Object,
         raise ApiError(409, f"The job {job['name']!r} is broken. {broken}")
     key = about.get("delivery") or call.request.headers.get("idempotency-key")
     key = f"job:{job['id']}:{key}" if key else None
-    execution = call.plane.executions.by_idempotency_key(call.organization_id, key) if key else None
+    execution = call.plane.stores.executions.by_idempotency_key(call.organization_id, key) if key else None
     if execution is None:
         entity = entity_of(call, job["entity_type"], job["entity_id"])
         prompt, missing = template.fill(job["prompt_template"], values)
@@ -204,7 +204,7 @@ def run(call: Call, job: Object, trigger: str, values: Object, override: Object,
             given["user_metadata"] = {**given["user_metadata"], "tainted": prompt != job["prompt_template"]}
         with call.plane.database.transaction():
             execution = execute.begin(call, job["entity_type"], entity, queue_for(call, job), prompt, given, key)
-            call.plane.jobs.add_run(job, execution["id"], trigger)
+            call.plane.stores.jobs.add_run(job, execution["id"], trigger)
     return {
         "job_id": job["id"],
         "execution_id": execution["id"],
@@ -217,7 +217,7 @@ def run(call: Call, job: Object, trigger: str, values: Object, override: Object,
 
 def _shown(call: Call, job: Object, tally: Object | None, **more: Any) -> Object:
     entity = store_of(call, job["entity_type"]).find(call.organization_id, job["entity_id"])
-    hook = call.plane.jobs.webhook(job_id=job["id"])
+    hook = call.plane.stores.jobs.webhook(job_id=job["id"])
     path = f"/api/v1/jobs/webhook/{hook.path}" if hook else None
     return {
         **job_times.OF_SCHEDULES,
@@ -238,18 +238,22 @@ def _broken(call: Call, job: Object, entity: Object | None) -> str | None:
     plane, organization = call.plane, call.organization_id
     if entity is None:
         return f"The {job['entity_type']} that it runs was deleted"
-    if job["executor_type"] == "specific_queue" and not plane.queues.find(organization, job["worker_queue_name"]):
+    if job["executor_type"] == "specific_queue" and not plane.stores.queues.find(
+        organization, job["worker_queue_name"]
+    ):
         return f"Its queue {job['worker_queue_name']!r} was deleted"
-    if job["executor_type"] == "environment" and not plane.environments.find(organization, job["environment_name"]):
+    if job["executor_type"] == "environment" and not plane.stores.environments.find(
+        organization, job["environment_name"]
+    ):
         return f"Its environment {job['environment_name']!r} was deleted"
     queue_id = job.get("queue_id")  # of its schedule
-    if queue_id and not plane.queues.find(organization, queue_id):
+    if queue_id and not plane.stores.queues.find(organization, queue_id):
         return "The queue of its schedule was deleted"
     return None
 
 
 def _tally(call: Call, job: Object) -> Object | None:
-    return call.plane.jobs.tallies(call.organization_id).get(job["id"])
+    return call.plane.stores.jobs.tallies(call.organization_id).get(job["id"])
 
 
 async def create(call: Call) -> Any:
@@ -259,14 +263,17 @@ async def create(call: Call) -> Any:
     job = {**_checked(call, definitions.new_job(given)), "owner": call.person.requester()}
     with call.plane.database.transaction():
         job, secret = _attach(
-            call, call.plane.jobs.create(call.organization_id, name, job), given.get("webhook_secret")
+            call, call.plane.stores.jobs.create(call.organization_id, name, job), given.get("webhook_secret")
         )
     return _shown(call, job, None, **({"webhook_secret": secret} if secret else {}))
 
 
 async def list_all(call: Call) -> Any:
     """List jobs; `due=true` adds the time of the next run, which is asked of Temporal."""
-    tallies, jobs = call.plane.jobs.tallies(call.organization_id), call.plane.jobs.list(call.organization_id)
+    tallies, jobs = (
+        call.plane.stores.jobs.tallies(call.organization_id),
+        call.plane.stores.jobs.list(call.organization_id),
+    )
     jobs = page(call, [job for job in jobs if _reached(call, job)])
     shown = [_shown(call, job, tallies.get(job["id"])) for job in jobs]
     if not call.filters(filters.JobFilters).due:
@@ -296,7 +303,7 @@ async def update(call: Call) -> Any:
     # Who changes a job asks for what it does from then on.
     changes = {**_checked(call, {**job, **given}), "owner": call.person.requester()}
     with call.plane.database.transaction():
-        job, made = _attach(call, call.plane.jobs.update(job, changes), secret)
+        job, made = _attach(call, call.plane.stores.jobs.update(job, changes), secret)
     return _shown(call, job, _tally(call, job), **({"webhook_secret": made} if made else {}))
 
 
@@ -304,7 +311,7 @@ async def delete(call: Call) -> Any:
     """Delete a job; its executions stay, and a run that has begun continues."""
     job, plane = job_of(call), call.plane
     with plane.database.transaction():
-        plane.jobs.delete(job)
+        plane.stores.jobs.delete(job)
         if job["trigger_type"] == CRON:
             plane.scheduler.set(job["id"], None)
 
@@ -313,13 +320,13 @@ def _switch(enabled: bool) -> Any:
     async def switch(call: Call) -> Any:
         job, plane = job_of(call), call.plane
         with plane.database.transaction():
-            job = plane.jobs.update(job, {"enabled": enabled})
+            job = plane.stores.jobs.update(job, {"enabled": enabled})
             known = plane.scheduler.get(job["id"])
             if enabled:
                 job, _ = _attach(call, job)
             elif known:  # use the stored definition: a job must be stoppable although its queue or team is gone
                 plane.scheduler.set(job["id"], replace(known, paused=True))
-                job = plane.jobs.update(job, {"schedule_since": now()})
+                job = plane.stores.jobs.update(job, {"schedule_since": now()})
         return _shown(call, job, _tally(call, job))
 
     return switch
@@ -336,7 +343,7 @@ async def executions(call: Call) -> Any:
     """List the job's executions, newest first."""
     job = job_of(call)
     wanted = call.filters(filters.JobRunFilters)
-    found = call.plane.jobs.runs(job["id"], wanted.skip or wanted.offset, wanted.limit)
+    found = call.plane.stores.jobs.runs(job["id"], wanted.skip or wanted.offset, wanted.limit)
     return [{"execution_id": e["id"], **{k: e.get(k) for k in (*RUN, *TIMES)}} for e in found]
 
 

@@ -21,7 +21,7 @@ DAY: Final = 86_400  # seconds
 
 async def list_all(call: Call) -> Any:
     """List the keys, also revoked and expired ones; no answer but that of POST ever holds a key."""
-    return call.plane.keys.list(call.organization_id)
+    return call.plane.stores.keys.list(call.organization_id)
 
 
 async def create(call: Call) -> Any:
@@ -36,8 +36,8 @@ async def create(call: Call) -> Any:
         "created_by": call.person.contact(),
     }
     ends = _ends(given.get("expires_in_days"))
-    key = call.plane.keys.create(call.organization_id, about=about, expires_at=ends)
-    shown = call.plane.keys.find(call.organization_id, key_id_of(hashed(key)))
+    key = call.plane.stores.keys.create(call.organization_id, about=about, expires_at=ends)
+    shown = call.plane.stores.keys.find(call.organization_id, key_id_of(hashed(key)))
     return {**(shown or {}), "key": key}
 
 
@@ -55,7 +55,7 @@ def _scopes(call: Call, given: Object) -> Object:
 
 
 def _key_of(call: Call) -> Object:
-    key = call.plane.keys.find(call.organization_id, call.path("key"))
+    key = call.plane.stores.keys.find(call.organization_id, call.path("key"))
     if key is None:
         raise not_found("Key", call.path("key"))
     return key
@@ -63,7 +63,7 @@ def _key_of(call: Call) -> Object:
 
 def _only_admin(call: Call, key: Object) -> bool:
     """Return whether this is the last valid key of an admin without limits."""
-    keys = call.plane.keys.list(call.organization_id)
+    keys = call.plane.stores.keys.list(call.organization_id)
     admins = [k["id"] for k in keys if k["role"] == ADMIN and k["status"] == "active" and not any(k["scopes"].values())]
     return admins == [key["id"]]
 
@@ -82,12 +82,12 @@ async def change(call: Call) -> Any:
     changes["scopes"] = {**key["scopes"], **{name: limits[name] for name in limits if name in given}}
     if "expires_in_days" in given:
         changes["expires_at"] = _ends(given["expires_in_days"])
-    call.plane.keys.change(call.organization_id, key["id"], changes)
-    return call.plane.keys.find(call.organization_id, key["id"])
+    call.plane.stores.keys.change(call.organization_id, key["id"], changes)
+    return call.plane.stores.keys.find(call.organization_id, key["id"])
 
 
 def _entity_id(call: Call, name: str) -> str:
-    for store in (call.plane.agents, call.plane.teams):
+    for store in (call.plane.stores.agents, call.plane.stores.teams):
         found = store.find(call.organization_id, name)
         if found is not None:
             return str(found["id"])
@@ -99,8 +99,8 @@ async def revoke(call: Call) -> Any:
     key = _key_of(call)
     if _only_admin(call, key):
         raise ApiError(409, "This is the last key of an admin: nobody could make a new one. Make another admin's first")
-    call.plane.keys.revoke(call.organization_id, key["id"])
-    return call.plane.keys.find(call.organization_id, key["id"])
+    call.plane.stores.keys.revoke(call.organization_id, key["id"])
+    return call.plane.stores.keys.find(call.organization_id, key["id"])
 
 
 ROUTES: list[Route] = [

@@ -21,22 +21,24 @@ async def acquire(call: Call) -> Any:
     seconds = given.get("lock_duration_seconds", USUAL)
     if given.get("worker_id", worker_id) != worker_id:
         raise invalid("worker_id", "worker_id is another one than in the path")
-    lock = call.plane.locks.acquire(queue_id, worker_id, seconds)
+    lock = call.plane.stores.locks.acquire(queue_id, worker_id, seconds)
     if lock is None:
         raise ApiError(409, "Another worker of this queue is updating itself; try again when it is done")
     return lock.wire(queue_id)
 
 
 async def release(call: Call) -> Any:
-    if not call.plane.locks.release(queue_of(call)["id"], call.path("worker")):
+    if not call.plane.stores.locks.release(queue_of(call)["id"], call.path("worker")):
         raise ApiError(403, "Another worker holds the lock")
 
 
 async def status(call: Call) -> Any:
     queue_id = queue_of(call)["id"]
-    lock = call.plane.locks.held(queue_id)
+    lock = call.plane.stores.locks.held(queue_id)
     about: dict[str, Any] = {"locked": False, "queue_id": queue_id, "lock_coordination_available": True}
-    return {**about, **lock.wire(queue_id), "ttl_seconds": call.plane.locks.seconds_left(lock)} if lock else about
+    return (
+        {**about, **lock.wire(queue_id), "ttl_seconds": call.plane.stores.locks.seconds_left(lock)} if lock else about
+    )
 
 
 ROUTES: list[Route] = [

@@ -162,7 +162,7 @@ async def history(call: Call) -> Any:
     """Return the versions of a definition, newest first, each with what differs from the one before it."""
     kind, name = objects.kind_of(call.path("kind")), call.path("name")
     current = objects.named(call, kind, name)
-    versions = call.plane.versions.list(call.organization_id, kind, name)
+    versions = call.plane.stores.versions.list(call.organization_id, kind, name)
     if not versions and current is None:
         raise not_found(kind, name)
     if current is not None:
@@ -188,7 +188,7 @@ async def history(call: Call) -> Any:
 async def rollback(call: Call) -> Any:
     """Make a definition as one of its versions was, and return the change."""
     kind, name, wanted = objects.kind_of(call.path("kind")), call.path("name"), call.given["version"]
-    versions = call.plane.versions.list(call.organization_id, kind, name)
+    versions = call.plane.stores.versions.list(call.organization_id, kind, name)
     found = next((each for each in versions if each["version"] == wanted), None)
     if found is None:
         listed = ", ".join(str(each["version"]) for each in versions[:20]) or "none"

@@ -22,7 +22,7 @@ NO_DELIVERIES: Final = {"waiting": 0, "sent": 0, "dead": 0, "dropped": 0, "last_
 
 
 def _notification_of(call: Call) -> Object:
-    found = call.plane.notifications.find(call.organization_id, call.path("notification"))
+    found = call.plane.stores.notifications.find(call.organization_id, call.path("notification"))
     if found is None:
         raise not_found("Notification", call.path("notification"))
     return found
@@ -32,11 +32,11 @@ def _checked(call: Call, given: Object) -> Object:
     """Return what is given; answer 422 for a secret, an agent, a team or a queue that is not there."""
     plane, organization = call.plane, call.organization_id
     for name in sorted(templates.secrets_in(given.get("channel"))):
-        if plane.secrets.find(organization, name) is None:
+        if plane.stores.secrets.find(organization, name) is None:
             raise invalid("channel", f"There is no secret {name}. Set it first: kubiya secrets set {name}")
-    stores = {"agents": plane.agents, "teams": plane.teams, "queues": plane.queues}
+    stores = {"agents": plane.stores.agents, "teams": plane.stores.teams, "queues": plane.stores.queues}
     then = given.get("then")
-    if then and plane.notifications.find(organization, then["notification"]) is None:
+    if then and plane.stores.notifications.find(organization, then["notification"]) is None:
         raise invalid("then", f"There is no notification {then['notification']!r}")
     for kind, names in (given.get("filters") or {}).items():
         for name in names or ():
@@ -47,14 +47,16 @@ def _checked(call: Call, given: Object) -> Object:
 
 async def list_all(call: Call) -> Any:
     """List the notifications, each with how many deliveries wait, were sent, and are dead."""
-    tallies = call.plane.notification_deliveries.tallies(call.organization_id)
-    found = page(call, call.plane.notifications.list(call.organization_id))
+    tallies = call.plane.stores.notification_deliveries.tallies(call.organization_id)
+    found = page(call, call.plane.stores.notifications.list(call.organization_id))
     return [{**one, "deliveries": tallies.get(one["id"], NO_DELIVERIES)} for one in found]
 
 
 async def create(call: Call) -> Any:
     given = _checked(call, call.given)
-    return call.plane.notifications.create(call.organization_id, given["name"], definitions.new_notification(given))
+    return call.plane.stores.notifications.create(
+        call.organization_id, given["name"], definitions.new_notification(given)
+    )
 
 
 async def get(call: Call) -> Any:
@@ -66,9 +68,9 @@ async def update(call: Call) -> Any:
     if given.get("name", found["name"]) != found["name"]:
         _refuse_if_next(call, found, "renamed")
     with call.plane.database.transaction():
-        changed = call.plane.notifications.update(found, given)
+        changed = call.plane.stores.notifications.update(found, given)
         if "quiet_hours" in given:  # what waits for the end of the old ones is looked at anew
-            call.plane.notification_deliveries.look_again(found["id"], time.time())
+            call.plane.stores.notification_deliveries.look_again(found["id"], time.time())
     call.plane.notifier.wake()
     return changed
 
@@ -76,7 +78,7 @@ async def update(call: Call) -> Any:
 def _refuse_if_next(call: Call, found: Object, what: str) -> None:
     """Answer 409 where another notification names this one as the next: nobody would be told then."""
     names = {found["id"], found["name"]}
-    others = [each for each in call.plane.notifications.list(call.organization_id) if each["id"] != found["id"]]
+    others = [each for each in call.plane.stores.notifications.list(call.organization_id) if each["id"] != found["id"]]
     users = [each["name"] for each in others if (each.get("then") or {}).get("notification") in names]
     if users:
         told = ", ".join(users[:20])
@@ -87,13 +89,13 @@ async def delete(call: Call) -> Any:
     """Delete a notification, and with it what its channel has not got yet."""
     found = _notification_of(call)
     _refuse_if_next(call, found, "deleted")
-    call.plane.notifications.delete(found)
+    call.plane.stores.notifications.delete(found)
 
 
 async def deliveries(call: Call) -> Any:
     """List the newest deliveries of a notification: {id, state, attempts, error, event, title, created_at}."""
     wanted = call.filters(filters.Page)
-    found = call.plane.notification_deliveries.of(_notification_of(call)["id"], wanted.skip + wanted.limit)
+    found = call.plane.stores.notification_deliveries.of(_notification_of(call)["id"], wanted.skip + wanted.limit)
     return [delivery.json() for delivery in found[wanted.skip :]]
 
 
@@ -101,7 +103,7 @@ async def retry(call: Call) -> Any:
     """Let the dead deliveries of a notification be tried again."""
     found = _notification_of(call)
     with call.plane.database.transaction():
-        count = call.plane.notification_deliveries.revive(found["id"], time.time())
+        count = call.plane.stores.notification_deliveries.revive(found["id"], time.time())
         _told(call, found, "retry")
     call.plane.notifier.wake()
     return {"retried": count}

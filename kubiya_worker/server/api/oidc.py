@@ -74,7 +74,7 @@ async def finish(request: Request) -> Response:
         return PlainTextResponse(f"{error}{BACK}", 403)
     person = of_person(about).at(address_of(request))
     with actor.acting(actor.of_request(person, "GET /auth/oidc/callback", request.headers)):
-        token = plane.sessions.begin(Caller(ORGANIZATION, person), about=about)
+        token = plane.stores.sessions.begin(Caller(ORGANIZATION, person), about=about)
     response = RedirectResponse("/", 303)
     sessions.set_cookie(response, request, token, secure=plane.oidc.known.url.startswith("https://"))
     _set(response, request, "", 0)

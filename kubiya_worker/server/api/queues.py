@@ -32,7 +32,7 @@ CONFIG_KEYS = ("name", "status", "max_workers", "heartbeat_interval", "tags", "s
 def queue_of(call: Call, key: str | None = None) -> Object:
     """Return a queue by id or name, or answer 404."""
     key = key if key is not None else call.path("queue")
-    found = call.plane.queues.find(call.organization_id, key)
+    found = call.plane.stores.queues.find(call.organization_id, key)
     if found is None or not call.person.scope.has_queue(found["id"]):
         raise not_found("Worker queue", key)
     return found
@@ -40,7 +40,7 @@ def queue_of(call: Call, key: str | None = None) -> Object:
 
 def queues_of(call: Call) -> list[Object]:
     """Return the queues that the caller's key reaches."""
-    return [q for q in call.plane.queues.list(call.organization_id) if call.person.scope.has_queue(q["id"])]
+    return [q for q in call.plane.stores.queues.list(call.organization_id) if call.person.scope.has_queue(q["id"])]
 
 
 def hidden(queue: Object) -> bool:
@@ -49,7 +49,7 @@ def hidden(queue: Object) -> bool:
 
 
 def _live(call: Call, queue: Object) -> list[dict[str, Any]]:
-    return call.plane.workers.live(call.organization_id, queue["id"])
+    return call.plane.stores.workers.live(call.organization_id, queue["id"])
 
 
 def _shown(call: Call, queue: Object) -> Object:
@@ -72,7 +72,7 @@ async def create(call: Call) -> Any:
     if told not in (environment["id"], environment["name"]):
         raise invalid("environment_id", "environment_id is another one than in the path")
     queue = definitions.new_queue(given, environment["id"])
-    return _shown(call, call.plane.queues.create(call.organization_id, given["name"], queue))
+    return _shown(call, call.plane.stores.queues.create(call.organization_id, given["name"], queue))
 
 
 async def get(call: Call) -> Any:
@@ -80,7 +80,7 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    return _shown(call, call.plane.queues.update(queue_of(call), call.given))
+    return _shown(call, call.plane.stores.queues.update(queue_of(call), call.given))
 
 
 async def delete(call: Call) -> Any:
@@ -89,7 +89,7 @@ async def delete(call: Call) -> Any:
         raise ApiError(403, "A worker's key deletes no queue but the one of a single run")
     if queue["name"] == "default":
         raise ApiError(400, "The queue 'default' cannot be deleted")
-    remove = functools.partial(call.plane.queues.delete, queue)
+    remove = functools.partial(call.plane.stores.queues.delete, queue)
     if hidden(queue):  # `kubiya exec --local` deletes it while its worker and its execution end
         return remove()
     return deletion.delete(call, "queue", queue, lambda needs: needs.of_queue(queue), remove)
@@ -119,7 +119,7 @@ async def metrics(call: Call) -> Any:
     queue = queue_of(call)
     live = _live(call, queue)
     busy = sum(1 for w in live if w["worker_metadata"].get("active_tasks") or w["current_task_id"])
-    recent = call.plane.executions.counts(
+    recent = call.plane.stores.executions.counts(
         call.organization_id, queue["id"], (datetime.now(UTC) - timedelta(days=1)).isoformat()
     )
     done, failed = recent.get(ex.COMPLETED, 0), recent.get(ex.FAILED, 0)
@@ -137,7 +137,7 @@ async def metrics(call: Call) -> Any:
         "last_error_at": None,
         "task_queue_backlog": recent.get(ex.PENDING, 0),
         "task_queue_pollers": len(live),
-        "approvals_waiting": call.plane.approvals.waiting(call.organization_id, queue["id"]),
+        "approvals_waiting": call.plane.stores.approvals.waiting(call.organization_id, queue["id"]),
         "last_activity_at": max((w["last_heartbeat"] for w in live), default=None),
         "updated_at": now(),
     }

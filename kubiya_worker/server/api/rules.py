@@ -30,14 +30,14 @@ MOST_WAITING: Final = 10_000  # requests that one change of a rule looks through
 
 
 def _rule_of(call: Call) -> Object:
-    found = call.plane.rules.find(call.organization_id, call.path("rule"))
+    found = call.plane.stores.rules.find(call.organization_id, call.path("rule"))
     if found is None:
         raise not_found("Approval rule", call.path("rule"))
     return found
 
 
 async def list_all(call: Call) -> Any:
-    return page(call, call.plane.rules.list(call.organization_id))
+    return page(call, call.plane.stores.rules.list(call.organization_id))
 
 
 async def create(call: Call) -> Any:
@@ -45,7 +45,7 @@ async def create(call: Call) -> Any:
     if given["scope_type"] != "all" and not given.get("scope_value"):
         raise invalid("scope_value", f"A rule of scope {given['scope_type']} needs a scope_value", "missing")
     with call.plane.database.transaction():
-        rule = call.plane.rules.create(
+        rule = call.plane.stores.rules.create(
             call.organization_id, given["name"], _checked(definitions.new_rule(given), given)
         )
         _deny_waiting(call, rule)
@@ -57,7 +57,7 @@ async def update(call: Call) -> Any:
     if "approver_type" in call.given and "approver_value" not in call.given:
         raise invalid("approver_value", "Give it with approver_type: the old names are of another kind", "missing")
     with call.plane.database.transaction():
-        rule = call.plane.rules.update(rule, _checked({**rule, **call.given}, call.given))
+        rule = call.plane.stores.rules.update(rule, _checked({**rule, **call.given}, call.given))
         _deny_waiting(call, rule)
     return rule
 
@@ -66,8 +66,8 @@ def _deny_waiting(call: Call, rule: Object) -> None:
     """Reject the waiting requests whose calls a new or changed rule denies: nobody has to answer them first."""
     if rule["action"] != "deny":
         return
-    rules = call.plane.rules.list(call.organization_id)
-    for approval in call.plane.approvals.search(call.organization_id, status=ap.PENDING, limit=MOST_WAITING):
+    rules = call.plane.stores.rules.list(call.organization_id)
+    for approval in call.plane.stores.approvals.search(call.organization_id, status=ap.PENDING, limit=MOST_WAITING):
         if denies(rule, rules, str(approval.get("tool_name") or ""), str(approval.get("risk_level") or "")):
             approvals.reject_by_rule(call, approval, rule)
 
@@ -114,7 +114,9 @@ async def resolve(call: Call) -> Any:
     given = call.given
     tool = given["tool_name"]
     scopes = {"tool": tool, **{k: v for k, v in (("category", given.get("category")),) if v}}
-    found = [r for r in call.plane.rules.list(call.organization_id) if about(r, scopes, given.get("risk_level", ""))]
+    found = [
+        r for r in call.plane.stores.rules.list(call.organization_id) if about(r, scopes, given.get("risk_level", ""))
+    ]
     found.sort(key=lambda rule: -rule["priority"])
     return {"requires_approval": bool(found) and found[0]["action"] == "ask", "rules": found}
 
@@ -140,7 +142,7 @@ def about(rule: Object, scopes: dict[str, str], risk: str) -> bool:
 async def delete(call: Call) -> Any:
     """Delete a rule; it is refused while requests for approval wait because of it (409)."""
     rule = _rule_of(call)
-    remove = functools.partial(call.plane.rules.delete, rule)
+    remove = functools.partial(call.plane.stores.rules.delete, rule)
     return deletion.delete(call, "rule", rule, lambda needs: needs.of_rule(rule), remove)
 
 

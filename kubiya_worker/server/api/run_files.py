@@ -70,7 +70,7 @@ async def get(call: Call) -> Any:
 
 def _of_open_fork(call: Call, execution_id: str) -> bool:
     """Return whether an execution began with files of another one, and is not over."""
-    found = call.plane.executions.get(call.organization_id, execution_id) or {}
+    found = call.plane.stores.executions.get(call.organization_id, execution_id) or {}
     return bool((found.get("execution_metadata") or {}).get("fork_of")) and not ex.is_final(found["status"])
 
 
@@ -89,7 +89,7 @@ async def put(call: Call) -> Any:
             data = _data(given)
             files.check_room(execution_id, path, len(data))
             digest = await asyncio.to_thread(files.write, execution_id, data)
-            if call.plane.executions.owner(execution_id) is None:  # it was deleted meanwhile
+            if call.plane.stores.executions.owner(execution_id) is None:  # it was deleted meanwhile
                 files.forget(execution_id)
                 raise not_found("Execution", execution_id)
             files.put(execution_id, path, data, digest, time.time())

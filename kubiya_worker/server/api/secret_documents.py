@@ -50,7 +50,7 @@ def wanted(call: Call, name: str, spec: Object) -> Object:
         raise invalid("value_from", "value_from is read by kubiya apply, where it runs: send value, or source")
     if len(given) == 2:
         raise invalid("source", "A secret has a value or a source: give one of them")
-    known = call.plane.secrets.find(call.organization_id, name)
+    known = call.plane.stores.secrets.find(call.organization_id, name)
     if known is None:
         if not given:
             raise invalid("source", f"There is no secret {name!r} yet: give source or value_from", "missing")
@@ -58,7 +58,7 @@ def wanted(call: Call, name: str, spec: Object) -> Object:
     if "source" in given:
         return {} if known["source"] == given["source"] else given
     if "value" in given:
-        stored = call.plane.secrets.value(call.organization_id, name)
+        stored = call.plane.stores.secrets.value(call.organization_id, name)
         return {} if stored is not None and stored[0] == given["value"] else given
     return {}
 

@@ -31,14 +31,20 @@ NOT_REFERENCED: Final = "no definition of this execution references it"
 
 def definitions(plane: Plane, organization_id: str) -> Iterator[tuple[str, Object]]:
     """Yield (kind, definition) of all that can reference a secret."""
-    stores = {"environment": plane.environments, "agent": plane.agents, "team": plane.teams, "job": plane.jobs}
-    stores["notification"] = plane.notifications
-    stores["hook"] = plane.hooks
-    stores[shared_parts.SKILL] = plane.skills
-    for server in plane.mcp_servers.list(organization_id):
+    stores = plane.stores
+    kinds = {
+        "environment": stores.environments,
+        "agent": stores.agents,
+        "team": stores.teams,
+        "job": stores.jobs,
+    }
+    kinds["notification"] = stores.notifications
+    kinds["hook"] = stores.hooks
+    kinds[shared_parts.SKILL] = stores.skills
+    for server in stores.mcp_servers.list(organization_id):
         settings = {server["name"]: shared_parts.settings_of(server)}
         yield shared_parts.SERVER, {"id": server["id"], "name": server["name"], "mcp_servers": settings}
-    for kind, store in stores.items():
+    for kind, store in kinds.items():
         yield from ((kind, one) for one in store.list(organization_id))
 
 
@@ -47,8 +53,8 @@ def _users(call: Call, name: str) -> list[dict[str, str]]:
     plane, organization = call.plane, call.organization_id
     running = [
         {"kind": "execution", "id": row["id"], "name": str(row["entity_name"])}
-        for row in plane.executions.unfinished(organization)
-        if name in references.secrets_in(plane.executions.own(row["id"]))
+        for row in plane.stores.executions.unfinished(organization)
+        if name in references.secrets_in(plane.stores.executions.own(row["id"]))
     ]
     return [*references.users_of(name, definitions(plane, organization)), *running]
 
@@ -56,7 +62,7 @@ def _users(call: Call, name: str) -> list[dict[str, str]]:
 async def list_all(call: Call) -> Any:
     """List the secrets: who set them, when a worker got them last, and which definitions use them."""
     known = list(definitions(call.plane, call.organization_id))
-    found = call.plane.secrets.list(call.organization_id)
+    found = call.plane.stores.secrets.list(call.organization_id)
     return [{**one, "used_by": references.users_of(one["name"], known)} for one in page(call, found)]
 
 
@@ -73,7 +79,7 @@ async def put(call: Call) -> Any:
         if "source" in given:
             call.plane.sources.check(given["source"])
         by = call.person.contact()
-        made = call.plane.secrets.set(
+        made = call.plane.stores.secrets.set(
             call.organization_id, name, by, value=given.get("value"), source=given.get("source")
         )
     except ConfigurationError as error:
@@ -86,13 +92,13 @@ async def put(call: Call) -> Any:
 async def delete(call: Call) -> Any:
     """Delete a secret; answer 409 with the list of what uses it."""
     name = call.path("secret")
-    if call.plane.secrets.find(call.organization_id, name) is None:
+    if call.plane.stores.secrets.find(call.organization_id, name) is None:
         raise not_found("Secret", name)
     users = _users(call, name)
     if users:
         told = ", ".join(f"{user['kind']} {user['name']}" for user in users[:20])
         raise ApiError(409, f"The secret {name} is used by {told}. Take {{{{.secret.{name}}}}} out of them first")
-    call.plane.secrets.delete(call.organization_id, name)
+    call.plane.stores.secrets.delete(call.organization_id, name)
 
 
 async def resolve(call: Call) -> Any:
@@ -104,14 +110,14 @@ async def resolve(call: Call) -> Any:
     given, plane, organization = call.given, call.plane, call.organization_id
     if call.person.role != WORKER and call.person.id != LOCAL.id:
         raise ApiError(403, "Only workers get values of secrets: give the worker a key of the role worker")
-    worker = next((w for w in plane.workers.live(organization) if w["id"] == given["worker_id"]), None)
+    worker = next((w for w in plane.stores.workers.live(organization) if w["id"] == given["worker_id"]), None)
     if worker is None or not call.person.scope.has_queue(worker["queue_id"]):
         raise not_found("Live worker", given["worker_id"])
     tried = trial_tokens.subject_of(plane.seal, organization, given["execution_id"])
     if tried is not None:
         allowed = _of_trial(call, *tried) if tried == (given["kind"], given["entity_id"]) else set()
     else:
-        execution = plane.executions.get(organization, given["execution_id"])
+        execution = plane.stores.executions.get(organization, given["execution_id"])
         if execution is None:
             raise not_found("Execution", given["execution_id"])
         if ex.is_final(execution["status"]):
@@ -124,7 +130,7 @@ async def resolve(call: Call) -> Any:
             missing[name] = NOT_REFERENCED
             continue
         try:
-            found = plane.secrets.value(organization, name)
+            found = plane.stores.secrets.value(organization, name)
             if found is None:
                 missing[name] = ABSENT
                 continue
@@ -134,7 +140,7 @@ async def resolve(call: Call) -> Any:
             log.warning("secret.unavailable name=%s: %s", name, error.line())
             missing[name] = error.message
     if values:
-        plane.secrets.used(organization, values)
+        plane.stores.secrets.used(organization, values)
     return {"values": values, "missing": missing}
 
 
@@ -143,10 +149,10 @@ def _referenced(call: Call, execution: Object, kind: str, key: str) -> set[str]:
     plane, organization = call.plane, call.organization_id
 
     def find(kind: str, key: str) -> Object | None:
-        found = (plane.agents if kind == "agent" else plane.teams).find(organization, key)
+        found = (plane.stores.agents if kind == "agent" else plane.stores.teams).find(organization, key)
         return parts.whole(call, found) if found is not None else None
 
-    own = plane.executions.own(execution["id"])
+    own = plane.stores.executions.own(execution["id"])
     found = references.secrets_in(own)
     top_kind = str(execution["execution_type"])
     top = find(top_kind, execution["entity_id"]) if top_kind in ("agent", "team") else None
@@ -166,9 +172,9 @@ def _of_trial(call: Call, kind: str, key: str) -> set[str]:
     """Return the secrets that an agent, a team, an environment or a stored MCP server references, for a test of it."""
     plane, organization = call.plane, call.organization_id
     if kind == names.TRIAL_KINDS[-1]:
-        server = plane.mcp_servers.find(organization, key)
+        server = plane.stores.mcp_servers.find(organization, key)
         return references.secrets_in({"mcp_servers": shared_parts.settings_of(server)}) if server else set()
-    store = {"agent": plane.agents, "team": plane.teams, "environment": plane.environments}[kind]
+    store = {"agent": plane.stores.agents, "team": plane.stores.teams, "environment": plane.stores.environments}[kind]
     entity = store.find(organization, key)
     return _of_entity(call, parts.whole(call, entity)) if entity is not None else set()
 
@@ -180,7 +186,7 @@ def _of_entity(call: Call, entity: Object) -> set[str]:
     """
     found = set[str]()
     ids = entity.get("environment_ids") or ()
-    attached = [call.plane.environments.find(call.organization_id, str(one)) for one in ids]
+    attached = [call.plane.stores.environments.find(call.organization_id, str(one)) for one in ids]
     for source in (entity, *(parts.whole(call, one) for one in attached if one)):
         found |= references.secrets_in(source)
     return found

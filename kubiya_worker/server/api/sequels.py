@@ -44,7 +44,7 @@ def go_on(call: Call, execution: Execution, said: dict[str, Any]) -> None:
     entity = entity_again(call, execution, "go on")
     if said.get("member"):
         raise ApiError(409, f"The member {said['member']!r} does not work now. Leave `member` out: the leader is told")
-    if plane.queues.find(call.organization_id, execution["queue_id"]) is None:
+    if plane.stores.queues.find(call.organization_id, execution["queue_id"]) is None:
         raise ApiError(409, f"The execution cannot go on: its queue {execution['runner_name']!r} was deleted")
     queue = queue_of(call, execution["queue_id"])
     if queue["status"] != "active":
@@ -56,14 +56,14 @@ def go_on(call: Call, execution: Execution, said: dict[str, Any]) -> None:
     with plane.database.transaction():
         number = number_of(execution) + 1
         sequel = {"number": number, "ended": execution["status"], "turns": plane.conversations.next_turns(execution)}
-        sequel |= {"at": said["timestamp"], "after": plane.events.last(execution["id"])}
+        sequel |= {"at": said["timestamp"], "after": plane.stores.events.last(execution["id"])}
         execution |= {
             **{"status": ex.PENDING, "completed_at": None, "error_message": None, "sequel": sequel},
             "execution_metadata": {name: value for name, value in metadata.items() if name not in OF_THE_END},
         }
         argument = workflow_input(call, {**execution, "prompt": said["content"]}, kind, entity, given)
         first = {name: value for name, value in said.items() if name not in ("role", "content")}
-        plane.tell(execution, outbox.START, {**argument, "sequel": {"number": number, "message": first}})
+        plane.runs.tell(execution, outbox.START, {**argument, "sequel": {"number": number, "message": first}})
         about = {"status": ex.PENDING, "execution_id": execution["id"]}
-        plane.publish(execution["id"], [{"event_type": ev.STATUS, "data": about}])
-        plane.executions.told(execution, "go_on", before, {"status": ex.PENDING, "error_message": None})
+        plane.runs.publish(execution["id"], [{"event_type": ev.STATUS, "data": about}])
+        plane.stores.executions.told(execution, "go_on", before, {"status": ex.PENDING, "error_message": None})

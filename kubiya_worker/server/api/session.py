@@ -30,7 +30,7 @@ async def sign_in(call: Call) -> Any:
     key = token_of(call.request)
     if not key:
         raise ApiError(400, "Send the key to sign in with: 'Authorization: Bearer <key>'")
-    token = call.plane.sessions.begin(call.caller, key=key)
+    token = call.plane.stores.sessions.begin(call.caller, key=key)
     return _with_cookie(call, _shown(call, token), token)
 
 
@@ -41,13 +41,13 @@ async def show(call: Call) -> Any:
 
 async def sign_out(call: Call) -> Any:
     """End this browser's session."""
-    call.plane.sessions.end(call.caller, call.request.cookies.get(cookie_of(call.request), ""))
+    call.plane.stores.sessions.end(call.caller, call.request.cookies.get(cookie_of(call.request), ""))
     return _with_cookie(call, {"ended": 1}, None)
 
 
 async def sign_out_everywhere(call: Call) -> Any:
     """End all sessions of the person, in every browser. Keys stay valid."""
-    return _with_cookie(call, {"ended": call.plane.sessions.end_all(call.caller)}, None)
+    return _with_cookie(call, {"ended": call.plane.stores.sessions.end_all(call.caller)}, None)
 
 
 def _with_cookie(call: Call, content: Any, token: str | None) -> Response:

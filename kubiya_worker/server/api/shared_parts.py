@@ -13,6 +13,7 @@ from starlette.routing import Route
 from kubiya_worker.server import shared_parts
 from kubiya_worker.server.api import deletion
 from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.definition_users import naming_part, shown_users
 from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import shared_parts as edges
@@ -32,12 +33,12 @@ _NEW: Final = {SKILL: definitions.new_skill, SERVER: definitions.new_mcp_server}
 
 
 def store_of(call: Call, kind: str) -> Records:
-    return call.plane.skills if kind == SKILL else call.plane.mcp_servers
+    return call.plane.stores.skills if kind == SKILL else call.plane.stores.mcp_servers
 
 
 def whole(call: Call, definition: Object) -> Object:
     """Return an agent, a team or an environment with what it names in the place of each reference."""
-    return shared_parts.whole(definition, functools.partial(call.plane.shared_part, call.organization_id))
+    return shared_parts.whole(definition, functools.partial(call.plane.stores.shared_part, call.organization_id))
 
 
 def check(call: Call, given: Object) -> None:
@@ -98,7 +99,8 @@ def _routes(kind: str) -> list[Route]:
         return found
 
     def shown(call: Call, part: Object) -> Object:
-        return {**part, "used_by": call.plane.users_of_part(call.organization_id, kind, part["name"])}
+        users = naming_part(call.plane.stores, call.organization_id, kind, part["name"])
+        return {**part, "used_by": shown_users(users)}
 
     async def list_all(call: Call) -> Any:
         """List them, each with the agents, teams and environments that name it: used_by {kind, id, name}."""

@@ -43,7 +43,7 @@ UNPROVEN: Final = "The request is not signed by a Slack app that a notification 
 async def slack_channels(plane: Plane, field: str = "app_token") -> list[Object]:
     """Return the channels of Slack with this field, their secrets filled in; those that lack one are left out."""
     found = []
-    for notification in plane.notifications.every():
+    for notification in plane.stores.notifications.every():
         channel = notification["channel"]
         if notification["enabled"] and channel["type"] == "slack" and channel.get(field):
             try:

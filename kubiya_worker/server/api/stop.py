@@ -27,7 +27,7 @@ LOCKED: Final = 423
 
 def check(call: Call) -> None:
     """Answer 423 with who, when and why while the organization is stopped."""
-    stop = call.plane.stops.get(call.organization_id)
+    stop = call.plane.stores.stops.get(call.organization_id)
     if stop is not None:
         at = datetime.fromisoformat(stop["at"]).strftime("%Y-%m-%d %H:%M:%S")
         raise ApiError(
@@ -45,45 +45,45 @@ def shown(stop: Stop | None) -> dict[str, Any]:
 
 
 async def get(call: Call) -> Any:
-    return shown(call.plane.stops.get(call.organization_id))
+    return shown(call.plane.stores.stops.get(call.organization_id))
 
 
 async def stop_all(call: Call) -> Any:
     """Stop all calls: one transaction stores the stop and pauses every open execution. A second one changes nothing."""
     plane, reason = call.plane, call.given["reason"]
-    held = plane.stops.get(call.organization_id)
+    held = plane.stores.stops.get(call.organization_id)
     if held is not None:
         return shown(held)
     with plane.database.transaction():
         paused = []
-        for execution in plane.executions.unfinished(call.organization_id):
+        for execution in plane.stores.executions.unfinished(call.organization_id):
             before = execution["status"]
             if before == ex.PAUSED:
                 continue  # a person paused it, so lifting the stop must not resume it
-            plane.signal(execution, names.PAUSE)
-            plane.change(execution, {"status": ex.PAUSED, "status_before_pause": before})
+            plane.runs.signal(execution, names.PAUSE)
+            plane.runs.change(execution, {"status": ex.PAUSED, "status_before_pause": before})
             paused.append(execution["id"])
         stop = {"by": call.person.contact(), "reason": reason, "at": now(), "executions": paused}
-        plane.stops.set(call.organization_id, stop)
+        plane.stores.stops.set(call.organization_id, stop)
     return shown(stop)
 
 
 async def lift(call: Call) -> Any:
     """Lift the stop and resume what it paused. Executions that ended or were resumed meanwhile are left alone."""
     plane = call.plane
-    stop = plane.stops.get(call.organization_id)
+    stop = plane.stores.stops.get(call.organization_id)
     if stop is None:
         return {**shown(None), "resumed": 0}
     resumed = 0
     with plane.database.transaction():
         for key in stop["executions"]:
-            execution = plane.executions.get(call.organization_id, key)
+            execution = plane.stores.executions.get(call.organization_id, key)
             if execution is None or execution["status"] != ex.PAUSED:
                 continue
-            plane.signal(execution, names.RESUME)
-            plane.change(execution, {"status": execution.get("status_before_pause") or ex.RUNNING})
+            plane.runs.signal(execution, names.RESUME)
+            plane.runs.change(execution, {"status": execution.get("status_before_pause") or ex.RUNNING})
             resumed += 1
-        plane.stops.set(call.organization_id, None)
+        plane.stores.stops.set(call.organization_id, None)
     return {**shown(None), "resumed": resumed}
 
 
@@ -96,9 +96,9 @@ async def authority(call: Call) -> Any:
     entity = store_of(call, asked.kind).find(call.organization_id, asked.entity) if asked.entity else None
     if entity is not None and not call.person.scope.has_agent(entity["id"]):
         raise not_found(asked.kind.capitalize(), asked.entity)
-    stop = call.plane.stops.get(call.organization_id)
+    stop = call.plane.stores.stops.get(call.organization_id)
     return {
-        "rules": [r for r in call.plane.rules.list(call.organization_id) if r.get("enabled", True)],
+        "rules": [r for r in call.plane.stores.rules.list(call.organization_id) if r.get("enabled", True)],
         "skills": resolved_skills(call, entity, asked.kind) if entity is not None else None,
         "stopped": shown(stop) if stop is not None else None,
     }

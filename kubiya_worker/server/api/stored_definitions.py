@@ -18,12 +18,26 @@ from kubiya_worker.server.store.records import Object, Records
 
 
 def store_of(call: Call, kind: str) -> Records | SecretObjects:
-    plane = call.plane
+    stores = call.plane.stores
     if kind == secret_documents.KIND:
-        return SecretObjects(plane.secrets)
-    parts = (plane.skills, plane.mcp_servers, plane.environments, plane.queues, plane.models)
-    stores = (*parts, plane.agents, plane.teams, plane.rules, plane.jobs, plane.notifications, plane.hooks)
-    return dict(zip(edges.KINDS[1:], stores, strict=True))[kind]
+        return SecretObjects(stores.secrets)
+    parts = (
+        stores.skills,
+        stores.mcp_servers,
+        stores.environments,
+        stores.queues,
+        stores.models,
+    )
+    kept = (
+        *parts,
+        stores.agents,
+        stores.teams,
+        stores.rules,
+        stores.jobs,
+        stores.notifications,
+        stores.hooks,
+    )
+    return dict(zip(edges.KINDS[1:], kept, strict=True))[kind]
 
 
 def kind_of(word: str) -> str:
@@ -65,14 +79,14 @@ def _check_members(call: Call, configuration: Object) -> None:
     for field in ("member_ids", "leader_id"):
         given = configuration.get(field)
         for each in given if isinstance(given, list) else [given] if given else []:
-            if call.plane.agents.find(call.organization_id, str(each)) is None:
+            if call.plane.stores.agents.find(call.organization_id, str(each)) is None:
                 text = f"{field}: there is no agent {str(each)!r}"
                 raise ApiError(422, [problem(["body", "configuration", field], text, "value_error")])
 
 
 def _check_environments(call: Call, spec: Object) -> None:
     for each in spec.get("environment_ids") or ():
-        if call.plane.environments.find(call.organization_id, each) is None:
+        if call.plane.stores.environments.find(call.organization_id, each) is None:
             raise invalid("environment_ids", f"There is no environment {each!r}")
 
 
@@ -100,11 +114,11 @@ def wanted(call: Call, kind: str, spec: Object) -> Object:
     if kind in ("Agent", "Team", "Environment"):
         shared_parts.check(call, spec)
     fields = definition_spec.record_of(
-        kind, spec, _id_in(call, call.plane.agents), _id_in(call, call.plane.environments)
+        kind, spec, _id_in(call, call.plane.stores.agents), _id_in(call, call.plane.stores.environments)
     )
     if kind == "Queue":
         name = spec.get("environment") or environments.DEFAULT
-        if name != environments.DEFAULT and call.plane.environments.find(call.organization_id, name) is None:
+        if name != environments.DEFAULT and call.plane.stores.environments.find(call.organization_id, name) is None:
             raise invalid("environment", f"There is no environment {name!r}")
         fields["environment_id"] = environments.environment_of(call, name)["id"]
     if kind == "Model":
@@ -131,7 +145,9 @@ def spec_of(call: Call, kind: str, record: Object) -> Object:
     plane = call.plane
     if kind == secret_documents.KIND:
         return secret_documents.spec_of(record)
-    spec = definition_spec.spec_of(kind, record, _name_in(call, plane.agents), _name_in(call, plane.environments))
+    spec = definition_spec.spec_of(
+        kind, record, _name_in(call, plane.stores.agents), _name_in(call, plane.stores.environments)
+    )
     if kind == "Queue":
         name = environments.name_of(call, record["environment_id"])
         return {**spec, "environment": name} if name != environments.DEFAULT else spec

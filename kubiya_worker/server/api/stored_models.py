@@ -17,6 +17,7 @@ from kubiya_worker.protocol.model_entries import HEADER_VARIABLES
 from kubiya_worker.server import stored_models
 from kubiya_worker.server.api import deletion
 from kubiya_worker.server.call import Call, page
+from kubiya_worker.server.definition_users import naming_model, shown_users
 from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import models as edges
@@ -31,7 +32,7 @@ _EXTRAS = ("extra_body", "extra_headers", "compatibility")
 
 def model_of(call: Call) -> Object:
     """Return the model of the path, or answer 404."""
-    found = call.plane.models.find(call.organization_id, call.path("model"))
+    found = call.plane.stores.models.find(call.organization_id, call.path("model"))
     if found is None:
         raise not_found("Stored model", call.path("model"))
     return found
@@ -39,16 +40,16 @@ def model_of(call: Call) -> Object:
 
 def settings_of(call: Call, queue: Object) -> Object:
     """Return the settings that a queue's workers get, with the models that are stored for it."""
-    return stored_models.settings_with(queue, call.plane.models.list(call.organization_id))
+    return stored_models.settings_with(queue, call.plane.stores.models.list(call.organization_id))
 
 
 def queue_ids(call: Call, keys: list[str] | None) -> list[str]:
     """Return the ids of queues that are named; answer 422 for one that is not there."""
     ids = []
     for number, key in enumerate(keys or ()):
-        found = call.plane.queues.find(call.organization_id, key)
+        found = call.plane.stores.queues.find(call.organization_id, key)
         if found is None:
-            known = ", ".join(each["name"] for each in call.plane.queues.list(call.organization_id)[:20])
+            known = ", ".join(each["name"] for each in call.plane.stores.queues.list(call.organization_id)[:20])
             text = f"There is no queue {key!r}; there are: {known}"
             raise ApiError(422, [problem(["body", "queues", number], text, "value_error")])
         ids.append(found["id"])
@@ -57,7 +58,7 @@ def queue_ids(call: Call, keys: list[str] | None) -> list[str]:
 
 def queue_names(call: Call, ids: list[str]) -> list[str]:
     """Return the names of queues; one that is gone stays as its id."""
-    found = {queue["id"]: queue["name"] for queue in call.plane.queues.list(call.organization_id)}
+    found = {queue["id"]: queue["name"] for queue in call.plane.stores.queues.list(call.organization_id)}
     return [found.get(each, each) for each in ids]
 
 
@@ -89,24 +90,24 @@ def _given(call: Call) -> Object:
 
 def _shown(call: Call, model: Object) -> Object:
     """Return a model with who names it, and the queues whose own list has the name, which wins there."""
-    queues = [q for q in call.plane.queues.list(call.organization_id) if stored_models.reaches(model, q["id"])]
+    queues = [q for q in call.plane.stores.queues.list(call.organization_id) if stored_models.reaches(model, q["id"])]
     return {
         **model,
         "queues": queue_names(call, model["queues"]) or None,
-        "used_by": call.plane.users_of_model(call.organization_id, model["name"]),
+        "used_by": shown_users(naming_model(call.plane.stores, call.organization_id, model["name"])),
         "hidden_in": [q["name"] for q in queues if model["name"] in stored_models.names_of_list(q)],
     }
 
 
 async def list_all(call: Call) -> Any:
     """List them, each with who names it: used_by {kind, id, name}; and in which queues it is hidden by their own."""
-    return [_shown(call, each) for each in page(call, call.plane.models.list(call.organization_id))]
+    return [_shown(call, each) for each in page(call, call.plane.stores.models.list(call.organization_id))]
 
 
 async def create(call: Call) -> Any:
     model = definitions.new_model(_given(call))
     _check(model)
-    return _shown(call, call.plane.models.create(call.organization_id, call.given["name"], model))
+    return _shown(call, call.plane.stores.models.create(call.organization_id, call.given["name"], model))
 
 
 async def get(call: Call) -> Any:
@@ -116,7 +117,7 @@ async def get(call: Call) -> Any:
 async def update(call: Call) -> Any:
     model, given = model_of(call), _given(call)
     _check({**model, **given})
-    return _shown(call, call.plane.models.update(model, given))
+    return _shown(call, call.plane.stores.models.update(model, given))
 
 
 async def delete(call: Call) -> Any:
@@ -125,7 +126,7 @@ async def delete(call: Call) -> Any:
     With force they go on naming it: a worker may have a model of this name itself.
     """
     model = model_of(call)
-    remove = functools.partial(call.plane.models.delete, model)
+    remove = functools.partial(call.plane.stores.models.delete, model)
     return deletion.delete(call, stored_models.KIND, model, lambda needs: needs.of_model(model), remove)
 
 

@@ -50,7 +50,7 @@ def _queue_for(call: Call, kind: str, fits: Callable[[Object], bool] = lambda qu
     if asked and not queues:
         raise invalid("queue", f"The workers of the queue {asked!r} do not get the model")
     for queue in queues:
-        workers = call.plane.workers.live(call.organization_id, queue["id"])
+        workers = call.plane.stores.workers.live(call.organization_id, queue["id"])
         if queue["status"] == "active" and any(_can(one, kind) for one in workers):
             return queue
     where = f"the queue {queues[0]['name']!r}" if asked else "any queue"
@@ -93,7 +93,7 @@ async def _made(call: Call, queue: Object, argument: Object, kind: str, of: Obje
         outcome = await plane.temporal.trial(f"trial-{uuid.uuid4()}", queue["id"], argument)
     except (TemporalDown, NotDone) as error:
         raise ApiError(503, f"The test was not made: {error}") from error
-    by = plane.workers.find(call.organization_id, str(outcome.get("worker_id") or "")) or {}
+    by = plane.stores.workers.find(call.organization_id, str(outcome.get("worker_id") or "")) or {}
     hosts = [by[part].get("hostname") for part in ("worker_metadata", "system_info") if by]
     return {"queue": queue["name"], "host": next(filter(None, hosts), None), **outcome}
 
@@ -115,7 +115,7 @@ async def test_environment(call: Call) -> Any:
 
 
 def _stored_server(call: Call) -> Object:
-    found = call.plane.mcp_servers.find(call.organization_id, call.path("server"))
+    found = call.plane.stores.mcp_servers.find(call.organization_id, call.path("server"))
     if found is None:
         raise not_found(shared_parts.WORDS[shared_parts.SERVER], call.path("server"))
     return found

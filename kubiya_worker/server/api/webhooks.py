@@ -34,11 +34,11 @@ async def webhook(request: Request) -> Response:
     plane: Plane = request.app.state.plane
 
     async def answer() -> Any:
-        hook = plane.jobs.webhook(path=request.path_params["path"])
+        hook = plane.stores.jobs.webhook(path=request.path_params["path"])
         if hook is None:
             return unauthorized(REFUSED, HINT)
         raw, now = await received(request), time.time()
-        proof = proven(plane.jobs.webhook_secret(hook), raw, request.headers)
+        proof = proven(plane.stores.jobs.webhook_secret(hook), raw, request.headers)
         if proof is None:
             return unauthorized(REFUSED, HINT)
         if proof.is_late(now):
@@ -46,10 +46,10 @@ async def webhook(request: Request) -> Response:
                 f"The signed time of this delivery is more than {TOLERANCE} s from the time here",
                 "Sign it with the time of sending, and check the clocks of both hosts",
             )
-        known = plane.deliveries.answer(hook.job_id, proof.keys)
+        known = plane.stores.deliveries.answer(hook.job_id, proof.keys)
         if known is not None:
             return known
-        job = plane.jobs.find(hook.organization_id, hook.job_id)
+        job = plane.stores.jobs.find(hook.organization_id, hook.job_id)
         if job is None:
             raise ApiError(404, "The job of this webhook is gone")
         call = Call(request, plane, Caller(hook.organization_id, of_webhook(job, address_of(request))))
@@ -58,7 +58,7 @@ async def webhook(request: Request) -> Response:
         # Remembered with the start: after a crash between the two, the sender's next try would start it again.
         with acting(of_request(call.person, ASKED, request.headers)), plane.database.transaction():
             started = jobs.run(call, job, jobs.WEBHOOK, parsed(raw), {}, about)
-            plane.deliveries.remember(hook.job_id, proof.keys, started, now)
+            plane.stores.deliveries.remember(hook.job_id, proof.keys, started, now)
         return started
 
     return await answered(request, answer)

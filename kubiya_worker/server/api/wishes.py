@@ -26,7 +26,7 @@ CANNOT: Final = {
 
 def _live(call: Call) -> dict[str, Any]:
     """Return the live worker in the path; answer 404 for one that is unknown, gone, or out of the key's reach."""
-    worker = call.plane.workers.find(call.organization_id, call.path("worker"))
+    worker = call.plane.stores.workers.find(call.organization_id, call.path("worker"))
     if worker is None or not call.person.scope.has_queue(worker["queue_id"]):
         raise not_found("Worker", call.path("worker"))
     return worker
@@ -47,7 +47,7 @@ def _wish(call: Call, verb: str) -> Any:
         if verb == names.WISH_RESTART:  # a drained worker stays drained
             held = worker["wish"] or {}
             wanted["after"] = held if held.get("action") == names.WISH_DRAIN else held.get("after")
-    call.plane.workers.wish(call.organization_id, worker["id"], wanted, verb, reason)
+    call.plane.stores.workers.wish(call.organization_id, worker["id"], wanted, verb, reason)
     return _live(call)
 
 

@@ -39,7 +39,7 @@ async def start(call: Call) -> Any:
     asked = given.get("worker_id") or None
     if asked is not None and not names.WORKER_ID.fullmatch(asked):
         raise invalid("worker_id", "worker_id is letters, digits, '.', '_', '-'; at most 128")
-    worker_id = plane.workers.register(call.organization_id, queue["id"], given.get("system_info") or {}, asked)
+    worker_id = plane.stores.workers.register(call.organization_id, queue["id"], given.get("system_info") or {}, asked)
     return {
         "worker_id": worker_id,
         "task_queue_name": queue["id"],
@@ -48,8 +48,8 @@ async def start(call: Call) -> Any:
         "organization_id": call.organization_id,
         "control_plane_url": given.get("control_plane_url") or str(call.request.base_url).rstrip("/"),
         "heartbeat_interval": queue["heartbeat_interval"],
-        "litellm_api_url": plane.litellm_url,
-        "litellm_api_key": plane.litellm_key,
+        "litellm_api_url": plane.gateway.url,
+        "litellm_api_key": plane.gateway.key,
         "queue_name": queue["name"],
         "environment_name": name_of(call, queue["environment_id"]),
         "queue_id": queue["id"],
@@ -65,13 +65,13 @@ async def start(call: Call) -> Any:
         "control_plane_sdk_version": __version__,
         "features": [each for each in FEATURES if each != names.FEATURE_RUN_FILES or plane.run_files.kept],
         "payload_key_id": plane.temporal.payloads.key_id,
-        "wish": plane.workers.wish_of(call.organization_id, worker_id),
+        "wish": plane.stores.workers.wish_of(call.organization_id, worker_id),
     }
 
 
 async def list_all(call: Call) -> Any:
     """List the live workers of all queues; with `gone`, those of the last day too."""
-    workers = call.plane.workers
+    workers = call.plane.stores.workers
     found = workers.live(call.organization_id)
     if call.filters(filters.WorkerFilters).gone:
         found += workers.gone(call.organization_id)
@@ -81,7 +81,7 @@ async def list_all(call: Call) -> Any:
 async def health(call: Call) -> Any:
     """Return a queue's health as the guide describes it."""
     queue = queue_of(call)
-    live = call.plane.workers.live(call.organization_id, queue["id"])
+    live = call.plane.stores.workers.live(call.organization_id, queue["id"])
     # Our workers report whether they poll; for others a heartbeat has to be enough.
     polling = [w for w in live if w["worker_metadata"].get("polling", True)]
     status = "healthy" if polling else "degraded" if live else "no_workers"
@@ -90,7 +90,7 @@ async def health(call: Call) -> Any:
 
 def _reached(call: Call) -> bool:
     """Return whether the caller's key reaches the queue of the worker in the path."""
-    queue_id = call.plane.workers.queue_of(call.organization_id, call.path("worker"))
+    queue_id = call.plane.stores.workers.queue_of(call.organization_id, call.path("worker"))
     return queue_id is not None and call.person.scope.has_queue(queue_id)
 
 
@@ -98,15 +98,15 @@ async def heartbeat(call: Call) -> Any:
     """Store a heartbeat; answer 204 also for an unknown worker, as published, since its next registration makes
     it known. With a wish of a person about this worker, the answer is 200 and says it.
     """
-    if _reached(call) and call.plane.workers.beat(call.organization_id, call.path("worker"), call.given):
-        wish = call.plane.workers.wish_of(call.organization_id, call.path("worker"))
+    if _reached(call) and call.plane.stores.workers.beat(call.organization_id, call.path("worker"), call.given):
+        wish = call.plane.stores.workers.wish_of(call.organization_id, call.path("worker"))
         return {"wish": wish} if wish else None
     return None
 
 
 async def disconnect(call: Call) -> Any:
     about = call.given
-    if not _reached(call) or not call.plane.workers.disconnect(call.organization_id, call.path("worker"), about):
+    if not _reached(call) or not call.plane.stores.workers.disconnect(call.organization_id, call.path("worker"), about):
         raise not_found("Worker", call.path("worker"))
 
 

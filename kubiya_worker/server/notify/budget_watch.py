@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol.names import RAISE_BUDGET
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
     from kubiya_worker.server.store.executions import Execution
 
-REMEMBERED: Final = 10_000  # executions whose figures are kept in memory; another one's events are read anew
-
 
 def look(plane: Plane, now: float) -> Iterator[None]:
     """Tell what is so at `now`, one execution at each step, so that requests are answered between two of them.
@@ -26,28 +24,29 @@ def look(plane: Plane, now: float) -> Iterator[None]:
     """
     shares = [
         int(each.get("budget_percent") or events.BUDGET_PERCENT)
-        for each in plane.notifications.every()
+        for each in plane.stores.notifications.every()
         if events.BUDGET_NEAR_END in each["events"]
     ]
     if not shares:
-        plane.stirred = None  # nobody counts the executions that nobody asks about
+        plane.budgets.look_at_all()  # nobody counts the executions that nobody asks about
         return
-    stirred, plane.stirred = plane.stirred, set()
-    if stirred is None:  # the first look: which ones have new events is not known
-        stirred = {execution["id"] for execution in plane.executions.open(datetime.fromtimestamp(now, UTC).isoformat())}
-    for execution_id in stirred:
+    execution_ids = plane.budgets.take()
+    if execution_ids is None:  # the first look
+        still_open = plane.stores.executions.open(datetime.fromtimestamp(now, UTC).isoformat())
+        execution_ids = {execution["id"] for execution in still_open}
+    for execution_id in execution_ids:
         if _told(plane, execution_id, min(shares), now):
-            plane.stirred.add(execution_id)
+            plane.budgets.look_at(execution_id)
         yield
 
 
 def _told(plane: Plane, execution_id: str, least: int, now: float) -> bool:
     """Tell what an execution has used; return whether it is to be looked at again without a new event."""
-    organization_id = plane.executions.owner(execution_id)
-    execution = plane.executions.get(organization_id, execution_id) if organization_id else None
+    organization_id = plane.stores.executions.owner(execution_id)
+    execution = plane.stores.executions.get(organization_id, execution_id) if organization_id else None
     budgets = None if execution is None or ex.is_final(execution["status"]) else _limits(plane, execution)
     if execution is None or budgets is None:
-        plane.spent.pop(execution_id, None)
+        plane.budgets.forget(execution_id)
         return False
     spent = _read(plane, execution_id)
     if spent.raises:
@@ -60,7 +59,7 @@ def _told(plane: Plane, execution_id: str, least: int, now: float) -> bool:
 
 def _limits(plane: Plane, execution: Execution) -> ex.Budgets | None:
     """Return the limits of an agent's or a team's run, as its worker takes them; None where they are not stored."""
-    store = {"agent": plane.agents, "team": plane.teams}.get(execution["execution_type"])
+    store = {"agent": plane.stores.agents, "team": plane.stores.teams}.get(execution["execution_type"])
     entity = store.find(execution["organization_id"], execution["entity_id"]) if store else None
     if entity is None:
         return None
@@ -70,17 +69,15 @@ def _limits(plane: Plane, execution: Execution) -> ex.Budgets | None:
 
 def _read(plane: Plane, execution_id: str) -> SpentBudget:
     """Return the figures of an execution after its newest event."""
-    if len(plane.spent) >= REMEMBERED:
-        plane.spent.clear()
-    spent = plane.spent.setdefault(execution_id, SpentBudget())
-    for sequence, kind, at, data in plane.events.of_types(execution_id, READ, spent.last):
+    spent = plane.budgets.of(execution_id)
+    for sequence, kind, at, data in plane.stores.events.of_types(execution_id, READ, spent.last):
         spent.take(sequence, kind, at, data)
     return spent
 
 
 def _raised(plane: Plane, execution: Execution, budgets: ex.Budgets) -> ex.Budgets:
     """Return the limits that people have raised."""
-    answers = plane.approvals.search(execution["organization_id"], execution_id=execution["id"], limit=1_000)
+    answers = plane.stores.approvals.search(execution["organization_id"], execution_id=execution["id"], limit=1_000)
     for approval in reversed(answers):  # the oldest first
         if approval.get("tool_name") == RAISE_BUDGET and approval["status"] == ap.APPROVED:
             edited = approval.get("edited_args")

@@ -25,9 +25,8 @@ from kubiya_worker.server.notify.letter import Letter, Object
 from kubiya_worker.server.notify.outgoing import Outgoing, Undelivered
 from kubiya_worker.server.notify.settings import NotifySettings
 from kubiya_worker.server.store import notification_deliveries as store
-from kubiya_worker.server.store.notification_deliveries import NotificationDeliveries, NotificationDelivery
-from kubiya_worker.server.store.records import Records
-from kubiya_worker.server.store.secrets import Secrets
+from kubiya_worker.server.store.notification_deliveries import NotificationDelivery
+from kubiya_worker.server.stores import Stores
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +38,17 @@ AFTER_A_BUG: Final = 5.0  # seconds
 class Notifier:
     def __init__(
         self,
-        definitions: Records,
-        deliveries: NotificationDeliveries,
-        secrets: Secrets,
+        stores: Stores,
         sources: Sources,
         *,
         answering: Callable[[Object, str], str | None],
     ) -> None:
-        """Take the stores, and `answering`, which returns the token of a definition's message about a request.
+        """Take `answering`, which returns the token of a definition's message about a request.
 
         It returns an empty text where there is no token, and None where the request waits for no answer any more.
         """
-        self._definitions, self._deliveries = definitions, deliveries
-        self._secrets, self._sources, self._answering = secrets, sources, answering
+        self._definitions, self._deliveries = stores.notifications, stores.notification_deliveries
+        self._secrets, self._sources, self._answering = stores.secrets, sources, answering
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self.sent: Counter[str] = Counter()  # by the type of the channel, since this process began

@@ -36,7 +36,7 @@ async def watch(plane: Plane) -> None:
 
 def look(plane: Plane, now: float) -> None:
     """Tell what is so at `now`; what was told before is not told again."""
-    wanted = {event for definition in plane.notifications.every() for event in definition["events"]}
+    wanted = {event for definition in plane.stores.notifications.every() for event in definition["events"]}
     with plane.database.transaction():
         if events.APPROVAL_EXPIRES_SOON in wanted:
             _requests(plane, datetime.fromtimestamp(now, UTC))
@@ -51,14 +51,14 @@ def ends_soon(approval: dict[str, Any], at: datetime) -> bool:
 
 
 def _requests(plane: Plane, at: datetime) -> None:
-    for approval in plane.approvals.ending((at + SOON).isoformat()):
-        execution = plane.executions.get(approval["organization_id"], approval["execution_id"])
+    for approval in plane.stores.approvals.ending((at + SOON).isoformat()):
+        execution = plane.stores.executions.get(approval["organization_id"], approval["execution_id"])
         if execution is not None and ends_soon(approval, at):
             plane.notifier.tell(approval["organization_id"], events.of_end(approval, execution))
 
 
 def _workers(plane: Plane, now: float) -> None:
-    for worker in plane.workers.silent(now, FORGOTTEN):
-        queue = plane.queues.find(worker["organization_id"], worker["queue_id"])
+    for worker in plane.stores.workers.silent(now, FORGOTTEN):
+        queue = plane.stores.queues.find(worker["organization_id"], worker["queue_id"])
         if queue is not None and not queue.get("ephemeral"):
             plane.notifier.tell(worker["organization_id"], events.of_worker(worker, queue))

@@ -53,12 +53,12 @@ def ensure_sample(plane: Plane, organization_id: str, model: str) -> None:
     It is the environment and the queue `default`, the agent `ops`, the team `triage`, and a rule that asks before files
     are written. Objects that exist keep a person's edits.
     """
-    environment = plane.environments.find(organization_id, "default") or plane.environments.create(
+    environment = plane.stores.environments.find(organization_id, "default") or plane.stores.environments.create(
         organization_id, "default", definitions.new_environment({})
     )
-    if plane.queues.find(organization_id, "default") is None:
-        plane.queues.create(organization_id, "default", definitions.new_queue({}, environment["id"]))
-    if plane.agents.find(organization_id, AGENT) is None:
+    if plane.stores.queues.find(organization_id, "default") is None:
+        plane.stores.queues.create(organization_id, "default", definitions.new_queue({}, environment["id"]))
+    if plane.stores.agents.find(organization_id, AGENT) is None:
         agent = {
             "description": "A careful system administrator",
             "system_prompt": PROMPT,
@@ -68,25 +68,25 @@ def ensure_sample(plane: Plane, organization_id: str, model: str) -> None:
                 {"name": "files", "type": "file_system", "configuration": {}},
             ],
         }
-        plane.agents.create(organization_id, AGENT, definitions.new_agent(agent))
-    if plane.rules.find(organization_id, RULE) is None:
+        plane.stores.agents.create(organization_id, AGENT, definitions.new_agent(agent))
+    if plane.stores.rules.find(organization_id, RULE) is None:
         rule = {
             "description": "A person approves each file that an agent writes",
             "scope_type": "tool",
             "scope_value": "save_file",
         }
-        plane.rules.create(organization_id, RULE, definitions.new_rule(rule))
-    if plane.teams.find(organization_id, TEAM) is None:
+        plane.stores.rules.create(organization_id, RULE, definitions.new_rule(rule))
+    if plane.stores.teams.find(organization_id, TEAM) is None:
         ids = [_member(plane, organization_id, name, model) for name in MEMBERS]
         configuration = {"member_ids": ids, "instructions": LEAD, "mode": "coordinate", "llm": {"model": model}}
         team = {"description": "Finds out why something is down", "configuration": configuration}
-        plane.teams.create(organization_id, TEAM, definitions.new_team(team))
+        plane.stores.teams.create(organization_id, TEAM, definitions.new_team(team))
 
 
 def _member(plane: Plane, organization_id: str, name: str, model: str) -> str:
-    known = plane.agents.find(organization_id, name)
+    known = plane.stores.agents.find(organization_id, name)
     if known is None:
         description, prompt, skills = MEMBERS[name]
         agent = {"description": description, "system_prompt": prompt, "model_id": model, "skills": skills}
-        known = plane.agents.create(organization_id, name, definitions.new_agent(agent))
+        known = plane.stores.agents.create(organization_id, name, definitions.new_agent(agent))
     return str(known["id"])

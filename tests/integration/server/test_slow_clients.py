@@ -73,7 +73,7 @@ async def serving(folder: Path) -> AsyncIterator[Served]:
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign, assignment]
     task = asyncio.create_task(server.serve(sockets=[bound]))
     try:
-        yield Served(bound.getsockname()[1], plane.keys.create())
+        yield Served(bound.getsockname()[1], plane.stores.keys.create())
     finally:
         server.should_exit = True
         await task

@@ -44,7 +44,7 @@ def written(folder: Path, text: str) -> str:
 
 
 def stored(api: Api, name: str) -> str | None:
-    found = api.plane.secrets.value("local", name)
+    found = api.plane.stores.secrets.value("local", name)
     return found[0] if found else None
 
 

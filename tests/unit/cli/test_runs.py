@@ -116,10 +116,10 @@ def test_a_run_is_shown_with_its_steps_tokens_cost_and_times(
 
 
 def test_the_beginning_of_an_id_is_enough_and_several_are_listed(plane: Api, kubiya: Commands) -> None:
-    row = plane.plane.executions.get("local", plane.execute())
+    row = plane.plane.stores.executions.get("local", plane.execute())
     assert row is not None
     for number in (1, 2):
-        plane.plane.executions.create({**row, "id": f"same-{number}"}, own={})
+        plane.plane.stores.executions.create({**row, "id": f"same-{number}"}, own={})
     told = kubiya("runs", "show", "same-", code=64).err
     assert "2 executions begin with 'same-'" in told and "same-1, same-2" in told
     assert kubiya("runs", "show", "same-1", "-o", "json").json["id"] == "same-1"

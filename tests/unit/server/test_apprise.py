@@ -113,7 +113,7 @@ def test_a_service_says_when_to_come_again(api: Api, receiver: Receiver) -> None
     send(api)
     (delivery,) = api.call("GET", f"/notifications/{made['id']}/deliveries")
     assert delivery["state"] == "waiting" and delivery["error"] == "The service json answers 429"
-    due = api.plane.notification_deliveries.due_at(())
+    due = api.plane.stores.notification_deliveries.due_at(())
     assert due is not None and began + 110 < due < time.time() + 130
 
 

@@ -167,9 +167,9 @@ def test_the_rule_of_now_counts_and_a_deleted_one_stays_as_strict(api: Api, keys
     api.call("PUT", f"/approval-rules/{rule}", {"approver_value": "dan@example.org"})
     api.call("POST", f"/approvals/{approval}/approve", {}, 403, headers=keys["admin:ann"])
     _, second = asked(api, keys, rule)
-    known = api.plane.rules.find("local", rule)
+    known = api.plane.stores.rules.find("local", rule)
     assert known is not None
-    api.plane.rules.delete(known)  # the route refuses it while a request waits
+    api.plane.stores.rules.delete(known)  # the route refuses it while a request waits
     api.call("POST", f"/approvals/{second}/approve", {}, 403, headers=keys["admin:bob"])
     api.call("POST", f"/approvals/{second}/approve", {}, 200, headers=keys["approver:dan"])
 

@@ -394,9 +394,9 @@ def test_what_a_rule_and_the_plane_decide_is_recorded_too(api: Api) -> None:
     execution_id = api.call("GET", f"/approvals/{second}")["execution_id"]
     api.call("POST", f"/executions/{execution_id}/cancel")
     assert records(api, object=second)[0]["action"] == "approval.expire"
-    row = api.plane.executions.get("local", api.execute())
+    row = api.plane.stores.executions.get("local", api.execute())
     assert row is not None
-    api.plane.change(row, {"status": "failed", "error_message": "Temporal refuses to start it"})
+    api.plane.runs.change(row, {"status": "failed", "error_message": "Temporal refuses to start it"})
     found = records(api, object=row["id"])[0]
     assert (found["action"], found["who"]["id"]) == ("execution.fail", "control-plane")
     assert "from" not in found
@@ -430,10 +430,10 @@ def test_steps_of_an_execution_leave_none_and_a_decision_on_a_call_leaves_one(ap
     for _ in range(2):  # a worker that is not sure sends them again
         api.call("POST", f"/executions/{execution_id}/events/batch", {"events": events})
     api.call("PATCH", f"/executions/{execution_id}", {"status": "completed"})
-    api.plane.events.records_allowed = False  # of `--no-audit-allowed`
+    api.plane.stores.events.records_allowed = False  # of `--no-audit-allowed`
     left_out = {"event_type": "tool_started", "data": {"tool_execution_id": "c4", "enforcement": allowed}}
     api.call("POST", f"/executions/{execution_id}/events/batch", {"events": [left_out]})
-    api.plane.events.records_allowed = True
+    api.plane.stores.events.records_allowed = True
     allow, deny = [r for r in records(api) if r["seq"] > head]
     assert [r["object"] for r in (deny, allow)] == [{"kind": "call", "id": c, "name": "shell"} for c in ("c1", "c2")]
     assert (deny["action"], allow["action"]) == ("call.deny", "call.allow")
@@ -458,7 +458,7 @@ def test_a_change_that_is_undone_has_no_record(api: Api) -> None:
     head = api.call("GET", "/audit/head")["seq"]
     api.call("POST", "/agents", {"name": "taken-name"}, 409)
     with pytest.raises(RuntimeError), api.plane.database.transaction():
-        api.plane.agents.create("local", "undone", {"skills": []})
+        api.plane.stores.agents.create("local", "undone", {"skills": []})
         raise RuntimeError("the disk is full, say")
     (record,) = [r for r in records(api) if r["seq"] > head]
     assert (record["action"], record["outcome"], record["status"]) == ("agent.create", "refused", 409)

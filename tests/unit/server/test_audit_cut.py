@@ -120,7 +120,7 @@ def test_what_was_begun_is_finished(api: Api) -> None:
     look(api)
     cut = begin(api)
     later = json.loads(lines(api)[0])
-    api.plane.audit.cut("local", chain.head_of(later), "--keep-audit 30")  # and killed here
+    api.plane.stores.audit.cut("local", chain.head_of(later), "--keep-audit 30")  # and killed here
     assert names(api)[-1] == "of-day-2" and cut.seq + 1 in rows(api), "nobody sees what goes"
     look(api)
     assert later["seq"] not in rows(api) and wrong(api) == []

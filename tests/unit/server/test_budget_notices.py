@@ -72,7 +72,7 @@ def test_a_run_that_nears_the_end_of_its_budget_is_told_once(api: Api) -> None:
     look(api)
     (title,) = told(api, made)
     assert title.endswith("has used 81 % of its budget")
-    (row,) = api.plane.notification_deliveries.of(made["id"], 9)
+    (row,) = api.plane.stores.notification_deliveries.of(made["id"], 9)
     assert row.data["event"] == "budget_near_end" and row.data["severity"] == "warning"
     assert row.data["text"].splitlines() == ["810 of 1,000 tokens (81 %)", "The run ends then, and fails"]
     assert row.data["facts"]["budget"]["max_tokens"] == {"used": 810.0, "limit": 1000}
@@ -120,9 +120,10 @@ def test_after_a_restart_all_open_runs_are_looked_at(api: Api) -> None:
     api.call("PATCH", f"/executions/{over}", {"status": "completed"})
     with api.plane.database.transaction():  # the workflow has begun: nothing waits for Temporal
         api.plane.database.connection.exec_driver_sql("delete from outbox")
-    api.plane.stirred, api.plane.spent = None, {}
+    api.plane.budgets.look_at_all()
+    api.plane.budgets.forget(execution)
     look(api)
-    rows = [row.data["facts"]["execution_id"] for row in api.plane.notification_deliveries.of(made["id"], 50)]
+    rows = [row.data["facts"]["execution_id"] for row in api.plane.stores.notification_deliveries.of(made["id"], 50)]
     assert rows.count(execution) == 1 and over not in rows  # what is over has nothing to spare any more
 
 
@@ -141,7 +142,7 @@ def test_who_is_not_asked_to_watch_budgets_counts_nothing(api: Api) -> None:
     told_of(api, CHANNEL, "run_failed")
     look(api)
     published(api, run(api, max_tokens=10), called(100))
-    assert api.plane.stirred is None
+    assert not api.plane.budgets.watched
 
 
 def at(seconds: float) -> str:

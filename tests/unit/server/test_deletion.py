@@ -175,20 +175,20 @@ def gone(api: Api, kind: str) -> tuple[str, str]:
     if kind == "agent":
         agent = api.agent()
         made = job(api, entity_id=agent["id"])
-        api.plane.agents.delete(agent)
+        api.plane.stores.agents.delete(agent)
         return made, "The agent that it runs was deleted"
     if kind == "environment":
         environment = api.call("POST", "/environments", {"name": unique("e")})
         queue(api, environment["id"])
         made = job(api, executor_type="environment", environment_name=environment["name"])
-        api.plane.environments.delete(environment)
+        api.plane.stores.environments.delete(environment)
         return made, f"Its environment {environment['name']!r} was deleted"
     key = queue(api)
     times: Object = {"trigger_type": "cron", "cron_schedule": "0 3 * * *"} if kind == "schedule" else {}
     made = job(api, executor_type="specific_queue", worker_queue_name=key, **times)
-    found = api.plane.queues.find("local", key)
+    found = api.plane.stores.queues.find("local", key)
     assert found is not None
-    api.plane.queues.delete(found)
+    api.plane.stores.queues.delete(found)
     return made, f"Its queue {key!r} was deleted"
 
 

@@ -79,11 +79,11 @@ def test_two_jobs_remember_apart_and_a_deleted_job_forgets(api: Api) -> None:
     answers = [post(api, each, b"{}", headers(b"{}")).json() for each in (one, two)]
     assert answers[0]["execution_id"] != answers[1]["execution_id"]
     api.call("DELETE", f"/jobs/{one['id']}")
-    assert api.plane.deliveries.answer(one["id"], [f"signed:{headers(b'{}')['X-Webhook-Signature']}"]) is None
+    assert api.plane.stores.deliveries.answer(one["id"], [f"signed:{headers(b'{}')['X-Webhook-Signature']}"]) is None
 
 
 def test_deliveries_are_forgotten_when_they_are_old_or_too_many(api: Api) -> None:
-    made, store, now = job(api), api.plane.deliveries, time.time()
+    made, store, now = job(api), api.plane.stores.deliveries, time.time()
     store.forget_old(now + 2 * KEPT)
     for number in range(5):
         store.remember(made["id"], [f"id:{number}"], {"n": number}, now + number)
@@ -95,7 +95,7 @@ def test_deliveries_are_forgotten_when_they_are_old_or_too_many(api: Api) -> Non
 
 
 def test_old_deliveries_are_removed_in_the_background(api: Api) -> None:
-    made, store = job(api)["id"], api.plane.deliveries
+    made, store = job(api)["id"], api.plane.stores.deliveries
     store.remember(made, ["id:old"], {}, time.time() - KEPT - 1)
     with contextlib.suppress(TimeoutError):
         asyncio.run(asyncio.wait_for(background.tidy(api.plane), 0.01))

@@ -57,7 +57,7 @@ class Served:
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         self._api = api
         self._http = httpx.AsyncClient(transport=transport, base_url="http://kubiya/api/v1")
-        self._headers = {"Authorization": f"Bearer {api.plane.keys.create()}"}
+        self._headers = {"Authorization": f"Bearer {api.plane.stores.keys.create()}"}
 
     def ask(self, method: str, path: str, headers: Object | None = None, **options: Any) -> httpx.Response:
         answers: list[httpx.Response] = []
@@ -168,7 +168,7 @@ def test_a_request_without_a_key_is_refused_before_the_handler(
     async def handler(call: Call) -> Any:
         raise AssertionError("called")
 
-    api.plane.keys.create()
+    api.plane.stores.keys.create()
     answer = Served(api, Edge("POST", "/agents", handler, audit=audit)).ask("POST", "/agents", headers={})
     assert (answer.status_code, answer.json()["detail"]["error"]) == (401, "Unauthorized")
     unknown = Served(api, Edge("POST", "/agents", handler, audit=audit)).ask(
@@ -256,7 +256,7 @@ def test_a_database_that_fails_is_a_503_that_says_when_to_try_again(api: Api, mo
     def unreachable(key: str, address: str = "") -> None:
         raise fault
 
-    monkeypatch.setattr(api.plane.keys, "caller", unreachable)
+    monkeypatch.setattr(api.plane.stores.keys, "caller", unreachable)
     answer = served.ask("GET", "/agents")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 

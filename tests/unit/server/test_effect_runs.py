@@ -270,7 +270,7 @@ def test_a_cancellation_says_why(api: Api) -> None:
 
 def start_of(api: Api, execution: str) -> dict[str, Any]:
     """Return the workflow's input, as it waits in the outbox."""
-    action = api.plane.outbox.next(execution)
+    action = api.plane.stores.outbox.next(execution)
     assert action is not None and action.kind == "start"
     return action.argument
 
@@ -296,7 +296,7 @@ def test_the_same_is_started_again_with_all_that_it_was_asked_with(api: Api) -> 
         assert after[name] == before[name], name
     assert after["agent_config"]["cwd"] == "/srv"
     assert after["user_metadata"] == {"tainted": True}, "a text of strangers stays one"
-    assert api.plane.executions.environment(again["id"]) == {"STAGE": "test"}
+    assert api.plane.stores.executions.environment(again["id"]) == {"STAGE": "test"}
     third = api.call("POST", f"/executions/{again['id']}/retry", {})["execution_id"]
     assert start_of(api, third)["user_metadata"] == {"tainted": True}
 
@@ -316,8 +316,8 @@ def test_what_cannot_be_repeated_is_refused(api: Api) -> None:
     dynamic = api.call("POST", "/dynamic-executions/execute", body)["execution_id"]
     assert "stored nowhere" in api.call("POST", f"/executions/{dynamic}/retry", {}, 409)["detail"]
     older = api.execute()
-    row = api.plane.executions.get("local", older)
+    row = api.plane.stores.executions.get("local", older)
     assert row is not None
     del row["request"]
-    api.plane.executions.save(row)
+    api.plane.stores.executions.save(row)
     assert "cannot be repeated" in api.call("POST", f"/executions/{older}/retry", {}, 409)["detail"]

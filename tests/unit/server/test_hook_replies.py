@@ -61,12 +61,12 @@ def ended(api: Api, made: Object, body: Object, headers: Any = None, **fields: A
 
 
 def send_due(api: Api, at: float | None = None) -> None:
-    for one in api.plane.replies.due(time.time() if at is None else at):
+    for one in api.plane.stores.replies.due(time.time() if at is None else at):
         asyncio.run(hook_background.send(api.plane, one))
 
 
 def state(api: Api, execution: str) -> Object:
-    found = api.plane.replies.of(execution)
+    found = api.plane.stores.replies.of(execution)
     assert found is not None
     return found
 
@@ -181,4 +181,4 @@ def test_a_failed_run_is_told_with_its_error(api: Api, receiver: str) -> None:
 def test_a_run_of_nobodys_hook_has_no_reply(api: Api) -> None:
     execution = api.execute()
     api.call("PATCH", f"/executions/{execution}", {"status": "completed", "hook": {"id": hook(api)["id"]}})
-    assert api.plane.replies.of(execution) is None
+    assert api.plane.stores.replies.of(execution) is None

@@ -269,7 +269,9 @@ def test_what_comes_too_fast_becomes_one_run_with_a_list(api: Api) -> None:
     assert "4 alerts" in prompt and all(f'"Alert {number}"' in prompt for number in range(2, 6))
     assert hook_runs.release(api.plane, now + 61) == []
     assert sorted(
-        e["id"] for e in api.plane.executions.unfinished("local") if (e.get("hook") or {}).get("name") == made["name"]
+        e["id"]
+        for e in api.plane.stores.executions.unfinished("local")
+        if (e.get("hook") or {}).get("name") == made["name"]
     ) == sorted([execution, *(each["execution_id"] for each in answers[:2])])
 
 

@@ -94,7 +94,7 @@ def test_limits_of_a_key_hold_for_its_next_request(api: Api) -> None:
 
 
 def test_a_change_that_failed_leaves_nothing_in_memory(api: Api) -> None:
-    made, keys = api.key("operator"), api.plane.keys
+    made, keys = api.key("operator"), api.plane.stores.keys
     with pytest.raises(ZeroDivisionError), api.plane.database.transaction():
         keys.change("local", made["id"], {"name": "Somebody else"})
         caller = keys.caller(made["key"])
@@ -136,7 +136,7 @@ def test_the_last_use_is_kept_and_costs_no_write_per_request(api: Api) -> None:
     assert api.plane.database.connection.exec_driver_sql("select total_changes()").scalar() == changes
     (row,) = [key for key in api.call("GET", "/keys") if key["id"] == made["id"]]
     assert row["last_used_at"]
-    api.plane.keys.store_uses()
+    api.plane.stores.keys.store_uses()
     again = auth.Keys(api.plane.database).find("local", made["id"])
     assert again is not None and again["last_used_at"] == row["last_used_at"]
 

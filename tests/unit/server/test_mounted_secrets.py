@@ -75,8 +75,8 @@ def test_a_key_file_on_a_read_only_mount_is_used_as_it_is(tmp_path: Path, monkey
         mounted.chmod(0o400)
         with monkeypatch.context() as patch:
             patch.setattr(Path, "chmod", refuse)
-            ensure_key_file(api.plane.keys, mounted, ORGANIZATION)
-        assert api.plane.keys.caller(key) is not None
+            ensure_key_file(api.plane.stores.keys, mounted, ORGANIZATION)
+        assert api.plane.stores.keys.caller(key) is not None
         mounted.chmod(0o644)
-        ensure_key_file(api.plane.keys, mounted, ORGANIZATION)
+        ensure_key_file(api.plane.stores.keys, mounted, ORGANIZATION)
         assert mounted.stat().st_mode & 0o777 == 0o600

@@ -91,7 +91,7 @@ def test_what_is_held_is_sent_at_the_end_of_the_quiet_hours(api: Api, receiver: 
     send(api)
     (got,) = receiver.got
     assert got.json["data"]["severity"] == "critical"
-    due = api.plane.notification_deliveries.due_at(())
+    due = api.plane.stores.notification_deliveries.due_at(())
     assert due is not None and 7_000 < due - time.time() <= 7_260
     assert sorted((d["state"], d["attempts"]) for d in deliveries(api, made)) == [("sent", 1), ("waiting", 0)]
     told = api.call("POST", f"/notifications/{made['id']}/test", {})
@@ -115,7 +115,7 @@ def test_the_next_is_told_after_its_time_unless_somebody_answers(api: Api, recei
     waits = sorted(
         (each.due_at - each.created_at, each.notification_id)
         for one in (second, last)
-        for each in api.plane.notification_deliveries.of(one["id"], 10)
+        for each in api.plane.stores.notification_deliveries.of(one["id"], 10)
         if each.approval_id
     )
     assert [(round(seconds / 60), key) for seconds, key in waits] == [
@@ -180,7 +180,7 @@ def test_a_worker_that_fell_silent_is_told_once_and_one_that_stopped_is_not(api:
     hidden = api.call(
         "POST", "/environments/default/worker-queues", {"name": f"q{uuid.uuid4().hex[:8]}", "ephemeral": True}
     )["id"]
-    default = api.plane.queues.find("local", "default")
+    default = api.plane.stores.queues.find("local", "default")
     assert default is not None
     host = {"system_info": {"hostname": "build-7"}}
     lost, stopped = (api.call("POST", f"/worker-queues/{default['id']}/start", host)["worker_id"] for _ in range(2))

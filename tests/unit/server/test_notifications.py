@@ -314,7 +314,7 @@ def test_what_is_wrong_itself_is_not_sent_again(api: Api, receiver: Receiver, st
     send(api)
     (delivery,) = deliveries(api, made)
     assert delivery["state"] == state and delivery["error"] == f"127.0.0.1 answers {status}"
-    due = api.plane.notification_deliveries.due_at(())
+    due = api.plane.stores.notification_deliveries.due_at(())
     assert state == "dead" or (due is not None and began + 110 < due < time.time() + 130)
 
 
@@ -370,7 +370,7 @@ def test_a_channel_that_is_slow_holds_up_no_other(api: Api, receiver: Receiver) 
 
 
 def deliveries_of(api: Api, made: Object) -> list[str]:
-    return [delivery.state for delivery in api.plane.notification_deliveries.of(made["id"], 10)]
+    return [delivery.state for delivery in api.plane.stores.notification_deliveries.of(made["id"], 10)]
 
 
 def test_only_networks_that_the_operator_named_are_reached(api: Api, receiver: Receiver) -> None:

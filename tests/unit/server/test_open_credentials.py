@@ -134,7 +134,7 @@ def test_credentials_of_older_definitions_are_moved(api: Api, caplog: pytest.Log
         **{"DB_PASSWORD": "{{.secret.DB_PASSWORD}}", "DSN": "postgres://app:{{.secret.DSN}}@db/x"},
         "STAGE": "production",
     }
-    assert plane.secrets.value("local", "DB_PASSWORD") == (CANARY, None)
+    assert plane.stores.secrets.value("local", "DB_PASSWORD") == (CANARY, None)
     assert "secrets.moved" in caplog.text and agent["name"] in caplog.text
     assert not leaks(databases.written(plane.database) + caplog.text.encode(), [CANARY, "c4nary-pw9"])
 
@@ -145,12 +145,12 @@ def test_credentials_of_a_definitions_older_versions_are_moved(api: Api, caplog:
     servers = {"s": {"command": "x", "args": ["--token", CANARY], "env": {"STAGE": "production"}}}
     spec = {"execution_environment": {"env_vars": {"DSN": "postgres://app:c4nary-pw9@db/x"}, "mcp_servers": servers}}
     for given in (spec, {**spec, "description": "newer"}, None):  # as a version before secrets has stored them
-        plane.versions.add("local", "Agent", name, "applied", given, {"name": "Ann"})
+        plane.stores.versions.add("local", "Agent", name, "applied", given, {"name": "Ann"})
     assert moving.move_credentials(plane) == 4 and moving.move_credentials(plane) == 0
-    gone, newer, older = plane.versions.list("local", "Agent", name)
+    gone, newer, older = plane.stores.versions.list("local", "Agent", name)
     assert gone["spec"] is None and newer["spec"] == {**older["spec"], "description": "newer"}
     assert older["by"] == {"name": "Ann"} and older["action"] == "applied"
     (token,) = older["spec"]["execution_environment"]["mcp_servers"]["s"]["args"][1:]
-    assert plane.secrets.value("local", token.removeprefix("{{.secret.").removesuffix("}}")) == (CANARY, None)
+    assert plane.stores.secrets.value("local", token.removeprefix("{{.secret.").removesuffix("}}")) == (CANARY, None)
     assert f"agent={name} version=1" in caplog.text
     assert not leaks(databases.written(plane.database) + caplog.text.encode(), [CANARY, "c4nary-pw9"])

@@ -55,7 +55,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 @contextlib.asynccontextmanager
 async def client(api: Api) -> AsyncIterator[Callable[[str], Any]]:
     """Give what asks for a path under /api/v1, on the control plane's own loop."""
-    headers = {"Authorization": f"Bearer {api.plane.keys.create()}"}
+    headers = {"Authorization": f"Bearer {api.plane.stores.keys.create()}"}
     transport = httpx.ASGITransport(app=create_app(api.plane))
     async with httpx.AsyncClient(transport=transport, base_url="http://kubiya/api/v1", headers=headers) as http:
 
@@ -73,13 +73,13 @@ def test_reads_go_on_and_see_what_is_committed_while_a_transaction_holds_the_wri
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     execution, database = api.execute(), api.plane.database
-    row = api.plane.executions.get("local", execution)
+    row = api.plane.stores.executions.get("local", execution)
     assert row is not None
     of = f"/executions/{execution}"
     messages = [{"role": "user", "content": "Look."}]
     api.call("POST", f"{of}/session", {"session_id": execution, "messages": messages}, 201)
-    api.plane.publish(execution, [event(1)])
-    last = api.plane.events.last(execution)
+    api.plane.runs.publish(execution, [event(1)])
+    last = api.plane.stores.events.last(execution)
 
     def refused(*given: Any) -> Any:
         raise AssertionError(f"the writer's connection was asked: {given}")
@@ -88,9 +88,11 @@ def test_reads_go_on_and_see_what_is_committed_while_a_transaction_holds_the_wri
         async with client(api) as get:
             head = (await get("/audit/head")).json()["head"]
             with contextlib.suppress(ZeroDivisionError), database.transaction():
-                api.plane.events.append(execution, [event(2)])
-                api.plane.results.save_session(execution, {"session_id": execution, "messages": [], "metadata": {}})
-                api.plane.executions.save({**row, "status": ex.COMPLETED})
+                api.plane.stores.events.append(execution, [event(2)])
+                api.plane.stores.results.save_session(
+                    execution, {"session_id": execution, "messages": [], "metadata": {}}
+                )
+                api.plane.stores.executions.save({**row, "status": ex.COMPLETED})
                 with monkeypatch.context() as held:
                     held.setattr(database, "execute", refused)
                     found = (await get(f"{of}/events")).json()
@@ -104,7 +106,7 @@ def test_reads_go_on_and_see_what_is_committed_while_a_transaction_holds_the_wri
                     assert f"_{last}_" in str(await anext(followed))
                     await followed.aclose()  # type: ignore[attr-defined]
                 raise ZeroDivisionError
-            api.plane.publish(execution, [event(3)])  # what was answered is seen by whoever asks next
+            api.plane.runs.publish(execution, [event(3)])  # what was answered is seen by whoever asks next
             assert (await get(f"{of}/events")).json()[-1]["data"] == {"message": "3"}
             assert (await get(f"{of}/events")).json()[-1]["sequence"] == last + 1
 
@@ -193,9 +195,9 @@ def test_a_stream_tells_what_was_stored_between_its_two_last_reads(tmp_path: Pat
             found = await page(execution_id, sequence)
             if found is None and not ended:  # as another server may, before the status is read
                 ended = True
-                row = plane.executions.get("local", execution)
+                row = plane.stores.executions.get("local", execution)
                 assert row is not None
-                plane.change(row, {"status": ex.COMPLETED})
+                plane.runs.change(row, {"status": ex.COMPLETED})
             return found
 
         plane.watchers.page = looked  # type: ignore[method-assign]

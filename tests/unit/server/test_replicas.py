@@ -74,12 +74,12 @@ async def test_who_follows_an_execution_hears_of_events_that_another_server_has_
     async with two(databases.server().fresh()) as (first, second):
         if way == "looked for":  # as when the server was killed between its commit and its word
             first.plane.watchers.told = None
-        first.plane.executions.create(dict(EXECUTION), own={})
+        first.plane.stores.executions.create(dict(EXECUTION), own={})
         watcher = second.plane.watchers.join("e1")
         assert await watcher.wait(LIMIT)  # it listens now: whoever begins to is woken
         await asyncio.sleep(0.5)
         watcher.clear()
-        first.plane.publish("e1", [EVENT])
+        first.plane.runs.publish("e1", [EVENT])
         assert await watcher.wait(LIMIT)
         page = await second.plane.watchers.page("e1", 0)
         assert page is not None and page.last == 1
@@ -89,11 +89,11 @@ async def test_a_key_that_one_revokes_ends_at_the_others_too(monkeypatch: pytest
     monkeypatch.setattr(auth, "FRESH", 10_000.0)  # so that only what they tell each other ends it
     async with two(databases.server().fresh()) as (first, second):
         assert await second.plane.watchers.join("e1").wait(LIMIT)  # it listens now: whoever begins to is woken
-        key = first.plane.keys.create(about={"name": "Ann", "email": "ann@example.org", "role": "operator"})
-        assert second.plane.keys.caller(key) is not None
-        first.plane.keys.revoke("local", auth.key_id_of(auth.hashed(key)))
-        assert first.plane.keys.caller(key) is None
-        await until(lambda: second.plane.keys.caller(key) is None)
+        key = first.plane.stores.keys.create(about={"name": "Ann", "email": "ann@example.org", "role": "operator"})
+        assert second.plane.stores.keys.caller(key) is not None
+        first.plane.stores.keys.revoke("local", auth.key_id_of(auth.hashed(key)))
+        assert first.plane.stores.keys.caller(key) is None
+        await until(lambda: second.plane.stores.keys.caller(key) is None)
 
 
 async def test_one_works_for_all_and_hands_over_when_it_ends() -> None:
@@ -116,12 +116,12 @@ async def test_what_one_stores_for_temporal_is_sent_by_the_one_that_works_for_al
         woken: list[str] = []
         monkeypatch.setattr(leader.plane.sender, "wake", woken.append)
         monkeypatch.setattr(leader.plane.sender, "resume", lambda: None)
-        execution = other.plane.executions.create(dict(EXECUTION), own={})
+        execution = other.plane.stores.executions.create(dict(EXECUTION), own={})
         await asyncio.sleep(0.5)  # so that it listens
         with other.plane.database.transaction():
-            other.plane.tell(execution, "cancel")
+            other.plane.runs.tell(execution, "cancel")
         await until(lambda: woken == ["e1"])
-        assert leader.plane.outbox.next("e1") is not None
+        assert leader.plane.stores.outbox.next("e1") is not None
 
 
 async def test_a_leader_that_cannot_extend_its_lease_stops_before_it_ends() -> None:

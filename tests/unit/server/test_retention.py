@@ -90,7 +90,7 @@ def test_by_count_the_newest_of_each_organization_stay(api: Api) -> None:
     with api.plane.database.transaction():
         change = {"id": other, "name": "other"}
         api.plane.database.execute(text("update executions set organization_id = :name where id = :id"), change)
-        api.plane.keys.create("other")
+        api.plane.stores.keys.create("other")
     assert look(api, count=2).removed == 3 and left(api) == {*kept, other}
     assert all(api.ask("GET", f"/executions/{each}").status_code == 410 for each in gone)
 
@@ -99,9 +99,9 @@ def test_all_that_belongs_to_it_goes_with_it(api: Api, tmp_path: Path) -> None:
     execution = api.execute()
     body = {"path": "a", "content": base64.b64encode(b"text").decode()}
     api.call("POST", f"/executions/{execution}/files", body)
-    api.plane.publish(execution, [{"event_type": "notice", "data": {"text": str(n)}} for n in range(3000)])
+    api.plane.runs.publish(execution, [{"event_type": "notice", "data": {"text": str(n)}} for n in range(3000)])
     messages = [{"role": "user", "content": "Look.", "message_id": str(n)} for n in range(20)]
-    api.plane.results.save_session(execution, {"session_id": execution, "messages": messages})
+    api.plane.stores.results.save_session(execution, {"session_id": execution, "messages": messages})
     api.call("PATCH", f"/executions/{execution}", {"status": "failed"})
     set_age(api, execution, 40, 40)
     assert rows_of(api, execution) > 3000 and list((tmp_path / run_files.FOLDER).iterdir())
@@ -146,9 +146,9 @@ def test_those_of_an_open_family_stay(api: Api) -> None:
 def test_what_must_still_be_told_stays(api: Api) -> None:
     execution = aged(api, 40)
     with api.plane.database.transaction():
-        api.plane.outbox.add(execution, "cancel")
+        api.plane.stores.outbox.add(execution, "cancel")
     assert look(api, days=30).removed == 0
-    api.plane.outbox.withdraw_start(execution)
+    api.plane.stores.outbox.withdraw_start(execution)
     set_age(api, execution, 40, 40)
     assert look(api, days=30).removed == 1
 
@@ -158,11 +158,11 @@ def test_a_jobs_last_run_stays(api: Api) -> None:
     agent = api.call("GET", "/agents/ops")["id"]
     queue = {"executor_type": "specific_queue", "worker_queue_name": "default"}
     made = api.call("POST", "/jobs", {**job, **queue, "entity_id": agent, "prompt_template": "Look."})
-    found = api.plane.jobs.find("local", made["id"])
+    found = api.plane.stores.jobs.find("local", made["id"])
     runs = [aged(api, days) for days in (60, 50, 40)]
     for each in runs:
         assert found is not None
-        api.plane.jobs.add_run(found, each, "manual")
+        api.plane.stores.jobs.add_run(found, each, "manual")
     assert look(api, days=30).removed == 2 and left(api) == {runs[2]}
     assert api.call("GET", f"/jobs/{made['id']}")["last_execution_id"] == runs[2]
     api.call("DELETE", f"/jobs/{made['id']}")
@@ -180,9 +180,9 @@ def test_a_hooks_thread_and_a_waiting_answer_stay(api: Api) -> None:
             "values (:id, 'x', :t, 1, 1, 'firing', 'firing')",
         ):
             api.plane.database.execute(text(query), hook)
-        api.plane.replies.add(reply, "h")
+        api.plane.stores.replies.add(reply, "h")
     assert look(api, days=30).removed == 0
-    api.plane.replies.told(reply, "sent", 1, 0, {})
+    api.plane.stores.replies.told(reply, "sent", 1, 0, {})
     with api.plane.database.transaction():
         api.plane.database.execute(text("delete from hook_threads"))
     assert look(api, days=30).removed == 2
@@ -190,17 +190,17 @@ def test_a_hooks_thread_and_a_waiting_answer_stay(api: Api) -> None:
 
 def test_who_is_killed_in_the_middle_goes_on(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     execution = aged(api, 40)
-    api.plane.publish(execution, [{"event_type": "notice", "data": {"text": str(n)}} for n in range(100)])
+    api.plane.runs.publish(execution, [{"event_type": "notice", "data": {"text": str(n)}} for n in range(100)])
 
     def killed(*_: Any) -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(api.plane.removals, "drop_part", killed)
+        patch.setattr(api.plane.stores.removals, "drop_part", killed)
         with pytest.raises(KeyboardInterrupt):
             asyncio.run(_look_of(api, KeepLimits(days=30)))
     assert api.ask("GET", f"/executions/{execution}").status_code == 410 and rows_of(api, execution) >= 100
-    assert api.plane.executions.owner(execution) == NOBODY
+    assert api.plane.stores.executions.owner(execution) == NOBODY
     look(api)
     assert rows_of(api, execution) == 0 and left(api) == set()
 
@@ -212,7 +212,7 @@ def test_executions_of_an_organization_without_a_name_are_not_taken_for_removed(
     assert look(api, days=30).removed == 0 and left(api) == {execution}
     set_age(api, execution, 40, 40)
     with api.plane.database.transaction():
-        api.plane.keys.create("")
+        api.plane.stores.keys.create("")
     assert look(api, days=30).removed == 1 and left(api) == set()
 
 
@@ -223,7 +223,7 @@ async def _look_of(api: Api, limits: KeepLimits) -> int:
 
 def test_who_goes_on_meanwhile_stays(api: Api) -> None:
     execution = aged(api, 40)
-    candidate = next(api.plane.removals.oldest("local"))
+    candidate = next(api.plane.stores.removals.oldest("local"))
     api.call("PATCH", f"/executions/{execution}", {"response": "Late."})
     assert not Retention(api.plane, NOW)._hide(candidate, "x") and left(api) == {execution}
 
@@ -234,8 +234,8 @@ def test_by_bytes_the_oldest_go_and_the_file_gets_smaller(api: Api, tmp_path: Pa
     made = []
     for days in (9, 8, 7, 6):
         made.append(aged(api, days))
-        api.plane.publish(made[-1], padding)
-    database, used = api.plane.database, api.plane.removals.used_bytes()
+        api.plane.runs.publish(made[-1], padding)
+    database, used = api.plane.database, api.plane.stores.removals.used_bytes()
     assert used > 4_000_000
     database.connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     before = (tmp_path / "cp.db").stat().st_size
@@ -268,7 +268,9 @@ def test_a_step_is_short_where_there_is_much(api: Api, monkeypatch: pytest.Monke
     for days in range(31, 36):
         execution = aged(api, days)
         for _ in range(10):
-            api.plane.publish(execution, [{"event_type": "notice", "data": {"text": "x" * 500}} for _ in range(1000)])
+            api.plane.runs.publish(
+                execution, [{"event_type": "notice", "data": {"text": "x" * 500}} for _ in range(1000)]
+            )
         set_age(api, execution, days, days)
     found = look(api, days=30)
     assert found.removed == 5

@@ -54,8 +54,8 @@ def test_the_database_holds_no_value(api: Api) -> None:
     made = api.call("POST", "/jobs", {**job, "prompt_template": "x", "webhook_secret": VALUE})
     stored = databases.written(api.plane.database)
     assert name.encode() in stored and not leaks(stored, [VALUE])
-    hook = api.plane.jobs.webhook(job_id=made["id"])
-    assert hook is not None and api.plane.jobs.webhook_secret(hook) == VALUE
+    hook = api.plane.stores.jobs.webhook(job_id=made["id"])
+    assert hook is not None and api.plane.stores.jobs.webhook_secret(hook) == VALUE
     assert (api.folder.joinpath("secrets.key").stat().st_mode & 0o777) == 0o600
 
 

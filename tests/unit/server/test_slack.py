@@ -261,10 +261,10 @@ def test_a_connection_that_cannot_be_had_is_told_and_tried_again(
         await sockets_opened(sockets)
 
     async def sockets_opened(sockets: SlackSockets) -> None:
-        changed = api.plane.notifications.update(made, {"channel": bot(slack)})
+        changed = api.plane.stores.notifications.update(made, {"channel": bot(slack)})
         await sockets.look()
         await asyncio.to_thread(slack.wait, lambda: slack.connections == 1)
-        api.plane.notifications.update(changed, {"enabled": False})
+        api.plane.stores.notifications.update(changed, {"enabled": False})
         await sockets.look()
         await asyncio.to_thread(slack.wait, lambda: slack.connections == 0)
 

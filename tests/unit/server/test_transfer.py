@@ -38,7 +38,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with Api(tmp_path) as api:
         execution = api.execute(prompt="with \0 and an emoji \U0001f600")
         events = [{"event_id": f"e{n}", "event_type": "notice", "data": {"text": "\0"}} for n in range(5_000)]
-        api.plane.publish(execution, events)
+        api.plane.runs.publish(execution, events)
         request = {"execution_id": execution, "tool_name": "t", "tool_args": {"x": 1}, "requester_email": "a@b.example"}
         api.call("POST", "/approvals", request, 201)
         api.call("POST", "/skills", {"name": "files", "type": "file_system"}, 201)
