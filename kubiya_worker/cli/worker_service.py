@@ -44,15 +44,13 @@ def install(
 
     Example: kubiya worker install-service --queue-id default
     """
-    from kubiya_worker.launch import launchd, preflight, service, systemd
+    from kubiya_worker.launch import launchd, preflight, service_plan, systemd
 
     configured = resolved(flags, config)
     homes.find(configured.queue_id, instance)  # refuses an invalid name
-    found = origins(flags, os.environ, config)
-    service_definition, notes = service.plan(
-        configured, found, os.environ, sys.executable, instance=instance, system=system
-    )
-    for note in notes:
+    taken = service_plan.taken_over(configured, origins(flags, os.environ, config), os.environ)
+    service_definition = service_plan.service_of(configured, taken, sys.executable, instance=instance, system=system)
+    for note in taken.notes:
         _print_event(note)
     mac = sys.platform == "darwin"
     if print_only:
@@ -92,7 +90,7 @@ def uninstall(queue_id: str | None, instance: int, system: bool) -> None:
 
 
 def _print(service_definition: Service, mac: bool) -> None:
-    from kubiya_worker.launch import launchd, service, systemd, systemd_unit
+    from kubiya_worker.launch import launchd, service, service_files, systemd, systemd_unit
 
     if mac:
         folder = launchd.folder_of(service_definition.queue, service_definition.instance)
@@ -110,7 +108,7 @@ def _print(service_definition: Service, mac: bool) -> None:
     print(f"# {path}\n{text}")
     for name in service_definition.secrets:
         print(f"# {secrets_folder / service.credential_of(name)} (0600): {name}, hidden")
-    hidden = service.unreachable(
+    hidden = service_files.unreachable(
         [Path(service_definition.argv[0]), Path(service.__file__)], system=service_definition.system
     )
     if hidden and not mac:

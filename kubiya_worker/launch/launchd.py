@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from kubiya_worker.errors import ConfigurationError, Unavailable, UsageError
-from kubiya_worker.launch import service
+from kubiya_worker.launch import service, service_files
 from kubiya_worker.launch.service import Say, Service
 
 LABEL: Final = "ai.kubiya.worker"
@@ -74,14 +74,14 @@ def install(service_definition: Service, say: Say) -> None:
         folder_of(service_definition.queue, service_definition.instance),
     )
     refuse_foreign(path)
-    service.make(folder, 0o700)
+    service_files.make(folder, 0o700)
     folder.chmod(0o700)
-    service.write_secrets(folder / "secrets", service_definition.secrets)
-    service.make(path.parent)
+    service_files.write_secrets(folder / "secrets", service_definition.secrets)
+    service_files.make(path.parent)
     _launchctl(
         "bootout", f"{_domain()}/{label_of(service_definition.queue, service_definition.instance)}", may_fail=True
     )
-    service.write(path, plist(service_definition, folder).decode(), 0o644)
+    service_files.write(path, plist(service_definition, folder).decode(), 0o644)
     _launchctl("bootstrap", _domain(), str(path))
     say(f"wrote and started {path}; its log is {folder / 'worker.log'}")
 

@@ -21,7 +21,7 @@ from kubiya_worker.errors import (
     TemporaryFailure,
     Unavailable,
 )
-from kubiya_worker.launch import service
+from kubiya_worker.launch import service, service_files
 from kubiya_worker.launch.service import Say, Service
 from kubiya_worker.launch.systemd_unit import MARK, OLDEST, secrets_folder, secrets_folder_of, unit, unit_file
 
@@ -40,16 +40,16 @@ def install(service_definition: Service, say: Say, wait: float) -> None:
     version = usable(system=service_definition.system)
     path = unit_file(service_definition.name, system=service_definition.system)
     refuse_foreign(path)
-    service.refuse_unreachable(
+    service_files.refuse_unreachable(
         [Path(service_definition.argv[0]), Path(service.__file__)], system=service_definition.system
     )
     namespaces = service_definition.system or _may_make_namespaces()
     if not namespaces:
         say("users of this host may make no namespaces: tools reach all files that you reach; --system closes them")
     text = unit(service_definition, version, namespaces=namespaces)
-    service.write_secrets(secrets_folder(service_definition), service_definition.secrets)
-    service.make(path.parent)
-    service.write(path, text, 0o644)
+    service_files.write_secrets(secrets_folder(service_definition), service_definition.secrets)
+    service_files.make(path.parent)
+    service_files.write(path, text, 0o644)
     _systemctl(service_definition.system, "daemon-reload")
     _systemctl(service_definition.system, "enable", f"{service_definition.name}.service")
     say(f"wrote and enabled {path}")

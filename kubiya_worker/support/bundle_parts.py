@@ -30,7 +30,7 @@ from kubiya_worker.errors import WorkerError
 from kubiya_worker.launch import containers, exposition, logfiles
 from kubiya_worker.launch.containers import FoundContainer
 from kubiya_worker.launch.report import WorkerReport
-from kubiya_worker.launch.service import CARRIED
+from kubiya_worker.launch.service_plan import CARRIED
 from kubiya_worker.settings import sources
 from kubiya_worker.settings.table import OPTIONS
 

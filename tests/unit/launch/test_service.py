@@ -9,13 +9,17 @@ import stat
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable, UsageError
-from kubiya_worker.launch import launchd, local, service, systemd, systemd_unit
+from kubiya_worker.launch import launchd, local, service, service_files, service_plan, systemd, systemd_unit
+from kubiya_worker.launch.daemon import CANCEL_SLACK, KILL_AFTER
 from kubiya_worker.launch.service import Service
+from kubiya_worker.launch.service_plan import TakenOver
 from kubiya_worker.settings import resolve
 from kubiya_worker.settings.sources import origins
 
@@ -28,14 +32,10 @@ def planned(
     environ: Mapping[str, str] | None = None, *, queue: str = "my.q-1", instance: int = 1, system: bool = True
 ) -> tuple[Service, list[str]]:
     environment = {"KUBIYA_API_KEY": KEY, "QUEUE_ID": queue, **(environ or {})}
-    return service.plan(
-        resolve({}, environment, "/dev/null"),
-        origins({}, environment, "/dev/null"),
-        environment,
-        sys.executable,
-        instance=instance,
-        system=system,
-    )
+    settings = resolve({}, environment, "/dev/null")
+    taken = service_plan.taken_over(settings, origins({}, environment, "/dev/null"), environment)
+    made = service_plan.service_of(settings, taken, sys.executable, instance=instance, system=system)
+    return made, taken.notes
 
 
 def lines(text: str, setting: str) -> list[str]:
@@ -46,6 +46,59 @@ def test_the_settings_of_the_shell_are_taken_over_and_defaults_are_not() -> None
     made, _ = planned({"LOG_LEVEL": "debug", "HEARTBEAT_INTERVAL": "1m", "TZ": "Europe/Berlin"})
     wanted = {"KUBIYA_CLI_LOG_LEVEL": "DEBUG", "HEARTBEAT_INTERVAL": "60", "TZ": "Europe/Berlin"}
     assert made.environment == wanted
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "taken"),
+    [
+        ({}, {}, TakenOver()),
+        ({}, {"OPENAI_API_KEY": "sk"}, TakenOver(secrets={"OPENAI_API_KEY": "sk"})),
+        ({}, {"OPENAI_API_KEY": ""}, TakenOver()),
+        ({}, {"LOG_LEVEL": "info"}, TakenOver(environment={"KUBIYA_CLI_LOG_LEVEL": "INFO"})),
+        (
+            {},
+            {"KUBIYA_PAYLOAD_STORAGE": "p"},
+            TakenOver(environment={"KUBIYA_PAYLOAD_STORAGE": f"{Path.cwd()}/p"}),
+        ),
+        (
+            {},
+            {"KUBIYA_POLICY_FILE": "~/p.yaml"},
+            TakenOver(files={"KUBIYA_POLICY_FILE": str(Path("~/p.yaml").expanduser())}),
+        ),
+        ({"daemon_mode": True, "max_log_backups": 3, "image": "x"}, {}, TakenOver()),  # a service has its own
+        ({"no_cache": True, "no_update": False}, {}, TakenOver(switches=["--no-cache"])),
+        (
+            {},
+            {"KUBIYA_SPOOL": "/x"},
+            TakenOver(notes=["KUBIYA_SPOOL is not taken over: a service has its own folders"]),
+        ),
+        ({}, {"TZ": " Europe/Berlin "}, TakenOver(environment={"TZ": "Europe/Berlin"})),
+        ({}, {"TZ": " "}, TakenOver()),
+        ({}, {"NO_PROXY": "a,b"}, TakenOver(environment={"NO_PROXY": "a,b"})),
+        ({}, {"ALL_PROXY": "http://u:p@h"}, TakenOver(notes=["ALL_PROXY holds a password and is not taken over"])),
+        ({}, {"ALL_PROXY": "http://[h"}, TakenOver(notes=["ALL_PROXY holds a password and is not taken over"])),
+        ({}, {"GEMINI_API_KEY": " g "}, TakenOver(secrets={"GEMINI_API_KEY": "g"})),
+        ({}, {"AWS_SESSION_TOKEN": "t"}, TakenOver(notes=["AWS_SESSION_TOKEN is secret and is not taken over"])),
+        ({}, {"HOME": "/h", "UNKNOWN": "x"}, TakenOver()),
+    ],
+)
+def test_what_a_service_takes_over(flags: dict[str, Any], environ: dict[str, str], taken: TakenOver) -> None:
+    environment = {"KUBIYA_API_KEY": KEY, "QUEUE_ID": "q", **environ}
+    settings, found = resolve(flags, environment, "/dev/null"), origins(flags, environment, "/dev/null")
+    assert service_plan.taken_over(settings, found, environment) == replace(
+        taken, secrets={"KUBIYA_API_KEY": KEY, **taken.secrets}
+    )
+
+
+def test_a_service_runs_the_worker_in_the_foreground_with_its_switches() -> None:
+    settings = resolve({}, {"KUBIYA_API_KEY": KEY, "QUEUE_ID": "q", "KUBIYA_GRACE_PERIOD": "90"}, "/dev/null")
+    taken = TakenOver(environment={"TZ": "UTC"}, switches=["--no-cache"])
+    first, third = (service_plan.service_of(settings, taken, "py", instance=n, system=False) for n in (1, 3))
+    words = ("py", "-P", "-m", "kubiya_worker.cli.main", "worker", "start", "--queue-id", "q", "--type", "local")
+    assert first.argv == (*words, "--no-cache")
+    assert third.argv == (*words, "--instance", "3", "--no-cache")
+    assert (third.name, third.system, third.environment) == ("kubiya-worker-q@3", False, {"TZ": "UTC"})
+    assert first.stop_within == 90 + CANCEL_SLACK + KILL_AFTER
 
 
 def test_secrets_are_in_no_unit_and_no_repr() -> None:
@@ -201,8 +254,8 @@ def test_another_programs_unit_is_left_alone(tmp_path: Path) -> None:
 
 def test_secrets_are_files_for_their_owner_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
-    service.write_secrets(folder, {"KUBIYA_API_KEY": KEY, "OPENAI_API_KEY": "old"})
-    service.write_secrets(folder, {"KUBIYA_API_KEY": KEY + "2"})
+    service_files.write_secrets(folder, {"KUBIYA_API_KEY": KEY, "OPENAI_API_KEY": "old"})
+    service_files.write_secrets(folder, {"KUBIYA_API_KEY": KEY + "2"})
     assert [path.name for path in folder.iterdir()] == ["api-key"]
     assert (folder / "api-key").read_text() == KEY + "2\n"
     assert stat.S_IMODE((folder / "api-key").stat().st_mode) == 0o600
@@ -210,12 +263,12 @@ def test_secrets_are_files_for_their_owner_alone(tmp_path: Path) -> None:
 
 
 def test_an_installation_that_the_service_cannot_read_is_named(tmp_path: Path) -> None:
-    assert service.unreachable([Path("/usr/bin/env")], system=True) is None
-    assert service.unreachable([Path("/home/ada/venv/bin/python")], system=True)
-    assert service.unreachable([Path("/home/ada/venv/bin/python")], system=False) is None
-    assert service.unreachable([Path("/tmp/venv/bin/python")], system=False)
+    assert service_files.unreachable([Path("/usr/bin/env")], system=True) is None
+    assert service_files.unreachable([Path("/home/ada/venv/bin/python")], system=True)
+    assert service_files.unreachable([Path("/home/ada/venv/bin/python")], system=False) is None
+    assert service_files.unreachable([Path("/tmp/venv/bin/python")], system=False)
     with pytest.raises(ConfigurationError, match="/root/venv") as caught:
-        service.refuse_unreachable([Path("/root/venv/bin/python")], system=True)
+        service_files.refuse_unreachable([Path("/root/venv/bin/python")], system=True)
     assert "/opt/kubiya" in caught.value.remedy
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.launch import docker, local, preflight, service
+from kubiya_worker.launch import docker, local, preflight, service_plan
 from kubiya_worker.settings import Settings, resolve
 from kubiya_worker.settings.sources import origins
 from kubiya_worker.tools.shell.private_files import private_places
@@ -80,9 +80,7 @@ def test_a_container_gets_the_keys_as_a_file_and_never_in_its_configuration(keys
 
 def test_a_service_gets_the_keys_as_a_credential(keys: Path) -> None:
     environ = {"KUBIYA_API_KEY": "k", "QUEUE_ID": "q", "KUBIYA_PAYLOAD_KEYS_FILE": str(keys)}
-    made, _ = service.plan(
-        resolve({}, environ, "/dev/null"), origins({}, environ, "/dev/null"), environ, "py", instance=1, system=True
-    )
+    made = service_plan.taken_over(resolve({}, environ, "/dev/null"), origins({}, environ, "/dev/null"), environ)
     assert made.files == {"KUBIYA_PAYLOAD_KEYS_FILE": str(keys)}
     assert "KUBIYA_PAYLOAD_KEYS_FILE" not in made.environment
 
