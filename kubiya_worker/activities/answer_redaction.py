@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.publisher import Publisher
 from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT, Delta
 from kubiya_worker.models.wire import outgoing
 from kubiya_worker.protocol import events as ev

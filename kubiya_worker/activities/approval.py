@@ -22,7 +22,7 @@ from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.protocol.streams import on_stream
+from kubiya_worker.protocol.streams import RunStream
 
 KEY: Final = "approval_key"  # in enforcement_context: the id that the worker proposes
 NAME: Final = 255  # characters of a tool's name that the published server takes
@@ -47,10 +47,8 @@ class ApprovalActivities:
             if not ours:
                 wanted = await self._for_published(wanted, asked)
             made = await self._create(wanted)
-        left = self._runtime.in_flight.confirm(
-            self._runtime.writer, asked.execution_id, asked.member, asked.unconfirmed, asked.behind
-        )
-        behind = await as_fault(left)
+        writer, stream = self._runtime.writer, RunStream(asked.execution_id, asked.member)
+        behind = await as_fault(self._runtime.in_flight.confirm(writer, stream, asked.unconfirmed, asked.behind))
         approval_id, expires = str(made.get("id") or asked.approval_id), utc(made.get("expires_at"))
         if asked.member is None:
             await ask(control_plane.patch_execution, asked.execution_id, status=ex.WAITING)
@@ -67,7 +65,7 @@ class ApprovalActivities:
         }
         event = ev.event(f"approval_requested:{approval_id}", ev.APPROVAL_REQUESTED, data)
         event |= {"after": behind} if behind else {}
-        await as_fault(self._runtime.writer.publish(*on_stream(asked.execution_id, asked.member, [event])))
+        await as_fault(writer.publish(stream.id, stream.shown([event])))
         return calls.ApprovalAsked(approval_id, str(data["expires_at"]) if data["expires_at"] else None)
 
     def _request(self, asked: calls.ApprovalInput) -> dict[str, Any]:

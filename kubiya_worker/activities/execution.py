@@ -15,7 +15,7 @@ from kubiya_worker.control_plane import records, writes
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.protocol.streams import on_stream
+from kubiya_worker.protocol.streams import RunStream
 
 
 class ExecutionActivities:
@@ -31,16 +31,15 @@ class ExecutionActivities:
         if report.patch:
             patch = writes.execution(report.execution_id, **report.patch)
             await as_fault(self._runtime.delivery.required(patch))
-        await self._confirm(report.execution_id, report.member, report.unconfirmed)
+        stream = RunStream(report.execution_id, report.member)
+        await self._confirm(stream, report.unconfirmed)
         if report.events:
-            await as_fault(self._runtime.writer.publish(*on_stream(report.execution_id, report.member, report.events)))
+            await as_fault(self._runtime.writer.publish(stream.id, stream.shown(report.events)))
 
-    async def _confirm(
-        self, execution_id: str, member: ex.Member | None, left: calls.Unconfirmed, behind: Sequence[str] = ()
-    ) -> list[str]:
+    async def _confirm(self, stream: RunStream, left: calls.Unconfirmed, behind: Sequence[str] = ()) -> list[str]:
         """Have the control plane store what steps have left behind. Return what may still be missing of `behind`."""
         writer = self._runtime.writer
-        return await as_fault(self._runtime.in_flight.confirm(writer, execution_id, member, left, behind))
+        return await as_fault(self._runtime.in_flight.confirm(writer, stream, left, behind))
 
     @activity.defn(name=names.END_EXECUTION)
     async def end_execution(self, report: calls.ReportInput) -> dict[str, Any]:
@@ -50,7 +49,7 @@ class ExecutionActivities:
         """
         control_plane, execution_id = self._runtime.control_plane, report.execution_id
         self._runtime.copy_files(execution_id)
-        await self._confirm(execution_id, report.member, report.unconfirmed)
+        await self._confirm(RunStream(execution_id, report.member), report.unconfirmed)
         delivery, published = self._runtime.delivery, names.published(control_plane.features)
         if report.messages:
             about = {"user_id": report.user_id, "turn": report.turn}
@@ -72,14 +71,14 @@ class ExecutionActivities:
     @activity.defn(name=names.END_MEMBER)
     async def end_member(self, end: calls.MemberEnd) -> None:
         """Publish a member's last events and post its tool calls to the team's record, then drop what is kept of it."""
-        behind = await self._confirm(end.execution_id, end.member, end.unconfirmed, end.behind)
-        require_sent(self._runtime.spool, end.member.stream)
+        stream = RunStream(end.execution_id, end.member)
+        behind = await self._confirm(stream, end.unconfirmed, end.behind)
+        require_sent(self._runtime.spool, stream.id)
         self._runtime.copy_files(end.execution_id)
         if end.events or behind:
-            shown = on_stream(end.execution_id, end.member, end.events)
-            await as_fault(self._runtime.writer.publish(*shown, behind))
+            await as_fault(self._runtime.writer.publish(stream.id, stream.shown(end.events), behind))
         if end.tool_records:
-            about = {"execution_id": end.member.stream, "metadata": end.member.event_fields()}
+            about = {"execution_id": stream.id, "metadata": end.member.event_fields()}
             redactor = self._runtime.redactor_of(end.execution_id)
             made = [
                 records.tool_call({**record, **about, "tool_use_id": f"{end.execution_id}:{record['tool_use_id']}"})

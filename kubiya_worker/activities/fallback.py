@@ -10,7 +10,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.attempts import Attempts
-from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.publisher import Publisher
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.models import fallback

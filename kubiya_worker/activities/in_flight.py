@@ -14,8 +14,7 @@ from typing import Any, Final
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.protocol.events import Event
-from kubiya_worker.protocol.execution import Member
-from kubiya_worker.protocol.streams import on_stream
+from kubiya_worker.protocol.streams import RunStream
 
 TOO_EARLY: Final = 425  # status: an event that has to come before is not stored
 LOOKS: Final = (0.05, 0.1, 0.2, 0.4)  # seconds between looks for an event that another worker may be sending
@@ -58,8 +57,7 @@ class InFlight:
     async def confirm(
         self,
         writer: Writer,
-        execution_id: str,
-        member: Member | None,
+        stream: RunStream,
         unconfirmed: Mapping[str, Sequence[Event]],
         behind: Sequence[str] = (),
     ) -> list[str]:
@@ -70,9 +68,10 @@ class InFlight:
         await self.stored([*unconfirmed, *behind])
         for event_id, events in unconfirmed.items():
             if event_id not in self._stored:
-                stream, shown = on_stream(execution_id, member, events)
-                await _wait_for(writer, stream, event_id)
-                await writer.publish(stream, shown)  # always: after a minute of 425 a missing one counts as there
+                await _wait_for(writer, stream.id, event_id)
+                await writer.publish(
+                    stream.id, stream.shown(events)
+                )  # always: after a minute of 425 a missing one counts as there
                 self._note(event_id)
         return [event_id for event_id in behind if event_id not in self._stored]
 
@@ -82,11 +81,11 @@ class InFlight:
             await asyncio.wait(list(self._tasks.values()))
 
 
-async def _wait_for(writer: Writer, stream: str, event_id: str) -> None:
+async def _wait_for(writer: Writer, stream_id: str, event_id: str) -> None:
     """Wait up to a second for an event that another worker may be sending: its text would else come too late."""
     for pause in LOOKS:
         try:
-            await writer.publish(stream, [], [event_id])
+            await writer.publish(stream_id, [], [event_id])
         except ControlPlaneError as error:
             if error.status != TOO_EARLY:
                 raise

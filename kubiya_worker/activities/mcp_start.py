@@ -40,7 +40,7 @@ class ServerActivities:
             briefing=redactor.text(found.briefing),
             missing=reason,
             refused=bool(reason) and call.required,
-            undelivered=publisher.undelivered,
-            spooled=publisher.spooled,
+            undelivered=publisher.outcome.undelivered,
+            spooled=publisher.outcome.spooled,
             events=publisher.sent,
         )

@@ -17,9 +17,9 @@ from kubiya_worker.activities.attempts import LONG, Attempts, attempt_tag, heart
 from kubiya_worker.activities.authority import FRESH
 from kubiya_worker.activities.cache_watch import TEXT as UNREAD
 from kubiya_worker.activities.cache_watch import CacheWatch
-from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.fallback import Fallback
 from kubiya_worker.activities.mcp_tools import relisted
+from kubiya_worker.activities.publisher import Publisher
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.workflow_context import context_of, conversation_of
 from kubiya_worker.models import structured, vision
@@ -107,8 +107,8 @@ class ModelActivities:
                 result = await self.fallback.ask(call, context, out, tag, attempts, ask)
                 if self._runtime.may_leave_events(call):
                     out.leave_behind(result.message)
-            result.undelivered, result.spooled = publisher.undelivered, publisher.spooled
-            result.unconfirmed = publisher.unconfirmed
+            result.undelivered, result.spooled = publisher.outcome.undelivered, publisher.outcome.spooled
+            result.unconfirmed = publisher.outcome.unconfirmed
             result.relisted = fresh
             if call.pieces is not None:  # an attempt that died has sent a few too, and text perhaps
                 lost = 2 * (activity.info().attempt - 1) + (call.pieces if activity.info().attempt > 1 else 0)

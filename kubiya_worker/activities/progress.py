@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.publisher import Publisher
 from kubiya_worker.protocol import calls
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.tools.redaction import Redactor

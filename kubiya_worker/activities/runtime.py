@@ -16,12 +16,16 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from kubiya_worker.activities.authority import Authorities
 from kubiya_worker.activities.early_contexts import EarlyContexts
-from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.event_handover import EventHandover
+from kubiya_worker.activities.event_queue import EventQueue
+from kubiya_worker.activities.event_sender import EventSender
 from kubiya_worker.activities.in_flight import InFlight
 from kubiya_worker.activities.known_secrets import KnownSecrets
 from kubiya_worker.activities.offer import Offer
 from kubiya_worker.activities.outage import Waiting
 from kubiya_worker.activities.pacing import EventPacing
+from kubiya_worker.activities.predecessors import Predecessors
+from kubiya_worker.activities.publisher import Publisher
 from kubiya_worker.activities.run_files import RunFileCopies
 from kubiya_worker.activities.transcripts import Transcripts
 from kubiya_worker.activities.turn_end import Posted
@@ -33,6 +37,7 @@ from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.models import Models
 from kubiya_worker.protocol import names
 from kubiya_worker.protocol.calls import Context, ModelInput, ServerInput, ToolInput
+from kubiya_worker.protocol.streams import RunStream
 from kubiya_worker.recording import Recording, RecordingFile
 from kubiya_worker.tools.base import Toolset
 from kubiya_worker.tools.mcp.pool import LIMIT, SessionPool
@@ -175,29 +180,24 @@ class Runtime:
 
     def publisher(self, call: ModelInput | ToolInput | ServerInput, context: Context) -> Publisher:
         """Return the publisher for the events of one step."""
-        return Publisher(
-            self.writer,
-            call.execution_id,
-            hold=call.hold,
-            member=context.member,
-            spool=self.spool,
-            behind=call.behind,
-            pace=None if call.pieces is None else EventPacing(call.pieces, call.sparing),
-            in_flight=self.in_flight,
-            find_missing=lambda: self._send_missing(call.execution_id, context),
-        )
+        stream = RunStream(call.execution_id, context.member)
+        queue = EventQueue(call.behind, None if call.pieces is None else EventPacing(call.pieces, call.sparing))
+        predecessors = Predecessors(call.behind, self.in_flight, lambda: self._send_missing(stream))
+        sender = EventSender(self.writer, stream, queue, predecessors, self.spool)
+        handover = EventHandover(stream, self.spool, self.in_flight, predecessors, hold=call.hold)
+        return Publisher(queue, sender, handover)
 
     def may_leave_events(self, call: ModelInput | ToolInput) -> bool:
         """Return whether a step may end before its last events have arrived: both sides have to know of that."""
         return call.leave and call.pieces is None and names.FEATURE_BATCH_GROUPS in self.control_plane.features
 
-    async def _send_missing(self, execution_id: str, context: Context) -> None:
+    async def _send_missing(self, stream: RunStream) -> None:
         """Send the events that a worker, which may be gone, had not sent when it ended its step."""
         about = activity.info()
         assert about.workflow_id is not None
         workflow = self.temporal.get_workflow_handle(about.workflow_id, run_id=about.workflow_run_id)
         missing: dict[str, list[Any]] = await workflow.query(names.GET_UNCONFIRMED, result_type=dict)
-        await self.in_flight.confirm(self.writer, execution_id, context.member, missing)
+        await self.in_flight.confirm(self.writer, stream, missing)
 
     def offer_of(self, execution_id: str, context: Context) -> Offer:
         known = self.offers.get(execution_id)
@@ -221,7 +221,7 @@ class Runtime:
             return
         workspace = workspace_of(self, execution_id, context)
         if workspace.is_dir():
-            self.files.begin(context.member.stream if context.member else execution_id, workspace, redactor)
+            self.files.begin(RunStream(execution_id, context.member).id, workspace, redactor)
 
     def forget(self, execution_id: str) -> None:
         """Drop what is kept of an execution that is over."""
@@ -235,5 +235,5 @@ def workspace_of(runtime: Runtime, execution_id: str, context: Context) -> Path:
     """Return an execution's folder: the agent's `cwd`, or one below the worker's root; a team shares one."""
     if context.workspace:
         return Path(context.workspace).expanduser()
-    execution_id = context.member.stream if context.member else execution_id
-    return runtime.workspace_root / re.sub(r"[^A-Za-z0-9._-]", "_", execution_id)[:200]
+    stream = RunStream(execution_id, context.member)
+    return runtime.workspace_root / re.sub(r"[^A-Za-z0-9._-]", "_", stream.id)[:200]

@@ -17,6 +17,7 @@ from kubiya_worker.control_plane.writes import Write
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
+from kubiya_worker.protocol.streams import RunStream
 
 
 class SessionActivities:
@@ -27,7 +28,7 @@ class SessionActivities:
     async def end_turn(self, turn: calls.TurnInput) -> calls.TurnResult:
         """Store the session, post the turn, and close the execution if final. Return the next status."""
         runtime, delivery, execution_id = self._runtime, self._runtime.delivery, turn.execution_id
-        confirming = runtime.in_flight.confirm(runtime.writer, execution_id, None, turn.unconfirmed, turn.behind)
+        confirming = runtime.in_flight.confirm(runtime.writer, RunStream(execution_id), turn.unconfirmed, turn.behind)
         turn = replace(turn, behind=await as_fault(confirming))  # first, as what is on disk may have to follow it
         require_sent(runtime.spool, execution_id)
         runtime.copy_files(execution_id)

@@ -79,8 +79,8 @@ class SummaryActivities:
             finish_reason=reply.finish_reason,
             model=reply.model,
             provider=reply.provider,
-            undelivered=publisher.undelivered,
-            spooled=publisher.spooled,
+            undelivered=publisher.outcome.undelivered,
+            spooled=publisher.outcome.spooled,
             events=publisher.sent,
         )
 

@@ -19,11 +19,11 @@ from kubiya_worker.activities import long_command_place
 from kubiya_worker.activities import tool_records as records
 from kubiya_worker.activities.attempts import place
 from kubiya_worker.activities.delegation import Delegation, communication
-from kubiya_worker.activities.events import Publisher
 from kubiya_worker.activities.execution_secrets import secrets_for
 from kubiya_worker.activities.mcp_tools import relisted
 from kubiya_worker.activities.policy_decision import Ruling, rule
 from kubiya_worker.activities.progress import ToolProgress
+from kubiya_worker.activities.publisher import Publisher
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.step_resources import redactor_for, settings_of, toolset_of, variables_of
 from kubiya_worker.activities.workflow_context import message_of
@@ -389,8 +389,8 @@ def _noted(call: ToolCall, content: str, status: str, out: Publisher) -> Noted:
 def _published(publisher: Publisher) -> dict[str, Any]:
     """Return what the workflow has to know of the events of this call."""
     return {
-        "undelivered": publisher.undelivered,
-        "spooled": publisher.spooled,
-        "unconfirmed": publisher.unconfirmed,
+        "undelivered": publisher.outcome.undelivered,
+        "spooled": publisher.outcome.spooled,
+        "unconfirmed": publisher.outcome.unconfirmed,
         "events": publisher.sent,
     }

@@ -25,6 +25,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,24 +131,28 @@ def _hold_back(execution: str) -> None:
 
     What other executions leave is sent: they may have to end before this one has its next activity.
     """
-    from kubiya_worker.activities.events import CLOSE_TIMEOUT, Publisher
+    from kubiya_worker.activities.event_handover import EventHandover, EventOutcome
+    from kubiya_worker.activities.event_queue import EventQueue
+    from kubiya_worker.activities.event_sender import CLOSE_TIMEOUT, EventSender
 
-    leave, send_alone = Publisher._leave, Publisher._send_alone
+    leave, send_alone = EventHandover.leave, EventHandover.send_alone
 
-    async def held_leave(self: Publisher) -> bool:
-        left = await leave(self)
-        if left and self._task is not None and self._execution_id == execution:
-            self._task.cancel()  # it has not run since the step's end, so it has sent nothing of what is left
-        return left
+    async def held_leave(
+        self: EventHandover, queue: EventQueue, sender: EventSender, message: Mapping[str, Any]
+    ) -> EventOutcome | None:
+        outcome = await leave(self, queue, sender, message)
+        if outcome is not None and self.stream.execution_id == execution:
+            sender.cancel()  # it has not run since the step's end, so it has sent nothing of what is left
+        return outcome
 
-    async def held(self: Publisher) -> bool:
-        if self._execution_id != execution:
-            return await send_alone(self)
+    async def held(self: EventHandover, sender: EventSender) -> bool:
+        if self.stream.execution_id != execution:
+            return await send_alone(self, sender)
         await asyncio.sleep(CLOSE_TIMEOUT)
         return False
 
-    Publisher._leave = held_leave  # type: ignore[method-assign]
-    Publisher._send_alone = held  # type: ignore[method-assign]
+    EventHandover.leave = held_leave  # type: ignore[method-assign]
+    EventHandover.send_alone = held  # type: ignore[method-assign]
 
 
 class _KillInterceptor(Interceptor):

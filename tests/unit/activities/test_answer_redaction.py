@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from kubiya_worker.activities.answer_redaction import RedactedAnswer, kept_thought
-from kubiya_worker.activities.events import Publisher
+from kubiya_worker.activities.publisher import Publisher
 from kubiya_worker.models.base import TEXT, THINKING, THOUGHT, Delta
 from kubiya_worker.tools.redaction import Redactor
 

@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from kubiya_worker.activities import events as publishing
-from kubiya_worker.activities.events import BATCH, FIRST, HANDED_BACK, MERGED_BYTES, WINDOW, Publisher
+from kubiya_worker.activities import event_sender
+from kubiya_worker.activities.event_handover import HANDED_BACK
+from kubiya_worker.activities.event_queue import BATCH, MERGED_BYTES, EventQueue
+from kubiya_worker.activities.event_sender import FIRST, WINDOW
 from kubiya_worker.activities.pacing import EventPacing
+from kubiya_worker.activities.publisher import Publisher
 from kubiya_worker.control_plane import errors
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol.execution import Member
+from tests.support.publisher import publisher_to
 
 QUIET = Member("team", "logs", ["triage", "logs"], "m", "c", "w", "w", quiet=True)
 
@@ -74,7 +78,7 @@ async def publish(
     **options: Any,
 ) -> Publisher:
     async def step() -> Publisher:
-        publisher = Publisher(plane, "e", **options)  # type: ignore[arg-type]
+        publisher = publisher_to(plane, **options)
         async with publisher:
             await work(publisher)
         return publisher
@@ -129,10 +133,10 @@ async def test_a_second_try_repeats_the_request_and_what_came_meanwhile_follows(
 async def test_tries_come_less_and_less_often_until_one_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 
-    async def pause(self: Publisher, seconds: float) -> None:
+    async def pause(self: EventQueue, seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr(Publisher, "_pause", pause)
+    monkeypatch.setattr(EventQueue, "pause", pause)
     plane = Plane(*[away(None)] * 7, away(9.0))
 
     async def work(out: Publisher) -> None:
@@ -157,7 +161,7 @@ async def test_what_is_refused_is_counted_as_lost_and_the_rest_is_sent() -> None
 
     published = await publish(plane, work, spool=spool)
     assert plane.ids == [["notice:1", "notice:2"], ["notice:3"]]
-    assert (spool.lost, published.undelivered) == (2, [])
+    assert (spool.lost, published.outcome.undelivered) == (2, [])
 
 
 async def test_the_end_of_a_step_ends_the_wait_for_the_next_try() -> None:
@@ -168,17 +172,17 @@ async def test_the_end_of_a_step_ends_the_wait_for_the_next_try() -> None:
         await plane.answered(1)
 
     published = await publish(plane, work)
-    assert (len(plane.requests), published.undelivered) == (2, [])
+    assert (len(plane.requests), published.outcome.undelivered) == (2, [])
 
 
 async def test_a_step_that_is_over_tries_once() -> None:
     plane = Plane(away(), away())
     published = await publish(plane, emitting(notice(1)))
-    assert (len(plane.requests), len(published.undelivered)) == (1, 1)
+    assert (len(plane.requests), len(published.outcome.undelivered)) == (1, 1)
 
 
 async def test_a_step_that_is_over_waits_only_so_long_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr(event_sender, "CLOSE_TIMEOUT", 0.05)
     ended: list[str] = []
 
     class Hanging(Plane):
@@ -198,7 +202,7 @@ async def test_a_step_that_is_over_waits_only_so_long_for_an_answer(monkeypatch:
         out.emit(chunk(3, "b"))
 
     published = await publish(plane, work)
-    assert [event["event_id"] for event in published.undelivered] == ["notice:1", "chunk:2"]
+    assert [event["event_id"] for event in published.outcome.undelivered] == ["notice:1", "chunk:2"]
     assert ended == ["cancelled"]
 
 
@@ -234,16 +238,17 @@ async def test_text_gathers_until_something_else_is_said_where_events_are_limite
         assert plane.requests == []
         out.emit(notice(1))
         await plane.answered(2)
+        out.emit(chunk(3, "c"))
 
     await publish(plane, work, pace=EventPacing(10, 0, clock=lambda: 0.0))  # a clock that stands: it is never time
-    assert plane.ids == [["chunk:1"], ["notice:1"]]
+    assert plane.ids == [["chunk:1"], ["notice:1"], ["chunk:3"]]  # the end of the step stops the wait too
     assert plane.requests[0][0]["data"]["content"] == "ab"
 
 
 async def test_thoughts_are_left_out_where_few_events_may_be_sent() -> None:
     plane = Plane()
     thought = ev.event("thinking:1", ev.THINKING_DELTA, {"message_id": "m", "index": 0, "thinking": "hm"})
-    published = await publish(plane, emitting(thought, notice(1)), pace=EventPacing(1, 0))
+    published = await publish(plane, emitting(thought, notice(1)), pace=EventPacing(5, 0))
     assert (plane.ids, published.sent) == ([["notice:1"]], 1)
 
 
@@ -257,7 +262,7 @@ async def test_a_quiet_member_shows_no_pieces_of_its_text() -> None:
 async def test_the_first_event_goes_when_all_older_ones_have_left_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "SPOOL_LOOKS_EVERY", 0.001)
+    monkeypatch.setattr(event_sender, "SPOOL_LOOKS_EVERY", 0.001)
     plane, spool = Plane(), Spool(tmp_path)
     spool.add("e", [notice(0)])
 
@@ -268,7 +273,7 @@ async def test_the_first_event_goes_when_all_older_ones_have_left_the_disk(
         spool.delivered(spool.first("e")[0])
         await plane.answered(1)
 
-    assert (await publish(plane, work, spool=spool)).spooled == []
+    assert (await publish(plane, work, spool=spool)).outcome.spooled == []
 
 
 async def test_an_answer_of_the_control_plane_wakes_whoever_sends_what_is_on_disk() -> None:
@@ -293,7 +298,7 @@ async def test_the_workflow_keeps_a_little_and_the_disk_much(
     if not hold:
         environment.worker_shutdown()
     published = await publish(Plane(away()), emitting(notice(1, text)), environment, hold=hold, spool=spool)
-    assert [event["event_id"] for event in published.undelivered] == undelivered
+    assert [event["event_id"] for event in published.outcome.undelivered] == undelivered
     assert [event["event_id"] for event in spool.first("e")[1]] == on_disk
 
 
@@ -306,7 +311,7 @@ async def test_a_worker_that_ends_waits_for_its_last_events() -> None:
         out.leave_behind({"content": ""})
 
     published = await publish(plane, work, environment)
-    assert (published.unconfirmed, published.spooled, plane.ids) == ([], [], [["notice:1"]])
+    assert (published.outcome.unconfirmed, published.outcome.spooled, plane.ids) == ([], [], [["notice:1"]])
 
 
 async def test_an_attempt_that_failed_waits_for_its_last_events() -> None:
@@ -321,4 +326,4 @@ async def test_an_attempt_that_failed_waits_for_its_last_events() -> None:
 
     with pytest.raises(LookupError):
         await publish(plane, work)
-    assert (publishers[0].unconfirmed, publishers[0].spooled, plane.ids) == ([], [], [["notice:1"]])
+    assert (publishers[0].outcome.unconfirmed, publishers[0].outcome.spooled, plane.ids) == ([], [], [["notice:1"]])

@@ -12,6 +12,7 @@ from kubiya_worker.control_plane import errors
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol.execution import Member
+from kubiya_worker.protocol.streams import RunStream
 
 MEMBER = Member("team", "logs", ["triage", "logs"], "m", "c", "w", "w")
 MESSAGE = ev.event("message:m", ev.MESSAGE, {"message_id": "m"})
@@ -39,7 +40,7 @@ class Plane:
 
 async def confirm(flight: InFlight, plane: Plane, member: Member | None = None, *behind: str) -> list[str]:
     event_id = "run:message:m" if member else "message:m"
-    return await flight.confirm(cast(Writer, plane), "run", member, {event_id: [MESSAGE]}, behind)
+    return await flight.confirm(cast(Writer, plane), RunStream("run", member), {event_id: [MESSAGE]}, behind)
 
 
 async def test_a_publication_is_waited_for() -> None:
