@@ -6,6 +6,7 @@ A cut text is never completed, and nothing inside a text changes. The caller tel
 from __future__ import annotations
 
 import ast
+import html
 import json
 import re
 from collections.abc import Collection
@@ -16,31 +17,51 @@ from kubiya_worker.protocol.characters import cleaned
 
 _DEPTH: Final = 3  # how often an object may have been encoded as a text
 _FENCE: Final = re.compile(r"(```|~~~|`)(?:[\w+-]+(?=\s))?\s*(.*?)\s*(?:\1|(?<=}))", re.DOTALL)
-_LABEL: Final = re.compile(r"(?:json|arguments|args|parameters|input)\s*[:=]?\s*(?={)", re.IGNORECASE)
-_MARK: Final = r"(?:<\|[^|<>]*\|>|</?(?:tool_call|function_call|function|arguments|s)>|\0)"
+_LABEL: Final = re.compile(
+    r"(?:(?:tool|function)[_ ])?(?:json|arguments|args|parameters|params|kwargs|input)\s*[:=]?\s*(?={)", re.IGNORECASE
+)
+_MARK: Final = (
+    r"(?:<\|[^|<>]*\|>|<\uff5c[^\uff5c<>]*\uff5c>|</?(?:tool_calls?|function_calls?|function|arguments|end_of_turn|s)>"
+    r"|\[/?[A-Z_]{4,}\]|\0)"
+)
+_UNSEEN: Final = "\u200b\u200c\u200d\u2060\ufeff"  # characters without width
 _TOKEN: Final = re.compile(  # of JSON, and of what models write in its place
-    r'(?P<double>"(?:[^"\\]|\\.)*")'
+    r"""(?P<triple>\"{3}(?:[^\\]|\\.)*?\"{3}|'{3}(?:[^\\]|\\.)*?'{3})"""
+    r'|(?P<double>"(?:[^"\\]|\\.)*")'
+    r"|(?P<tick>`[^`\\$]*`)"
     r"|(?P<single>'(?:[^'\\]|\\.)*')"
     r"|(?P<curly>(?:[\u201c\u201d](?:[^\u201c-\u201e\\]|\\.)*\u201d"  # double typographic quotes, as in English
     r"|\u201e(?:[^\u201c-\u201e\\]|\\.)*[\u201c\u201d]"  # as in German
     r"|«(?:[^«»\\]|\\.)*»|\u2018(?:[^\u2018\u2019\\]|\\.)*\u2019|\uff02(?:[^\uff02\\]|\\.)*\uff02))"
-    r"|(?P<comment>//[^\n]*|/\*.*?\*/)"
+    r"|(?P<comment>(?://|#)[^\n]*|/\*.*?\*/)"
     r"|(?P<word>[A-Za-z_][A-Za-z0-9_-]*)"
-    r"|(?P<number>-?\d[\d.eE+-]*)"
-    r"|(?P<mark>[][{},:\uff1a\uff0c\uff5b\uff5d])"
-    r"|(?P<blank>\s+)",
+    r"|(?P<number>[+-]?(?:\d[\d.eE+-]*|\.\d+))"
+    r"|(?P<mark>=>|[][{},:;=\uff1a\uff0c\uff5b\uff5d])"
+    rf"|(?P<blank>(?:[\s{_UNSEEN}]|\\[nrt])+)",
     re.DOTALL,
 )
+_PAIRS: Final = (('"', '"'), ("'", "'"), ("(", ")"), ("{", "}"))
 _QUOTE: Final = re.compile(r'((?:[^\\]|^)(?:\\\\)*)"')  # one that no backslash escapes
 _ESCAPE: Final = re.compile(r"\\.|[\0-\x1f]", re.DOTALL)
 # A backslash in Python's quotes that means different things to different readers.
 _UNCLEAR: Final = re.compile(r"""(?:^|[^\\])(?:\\\\)*\\[^\\'"bfnrtu/]""", re.DOTALL)
 _WIDE: Final = {"\uff1a": ":", "\uff0c": ",", "\uff5b": "{", "\uff5d": "}"}  # marks of East Asian keyboards
-_LITERALS: Final = {"None": "null", "True": "true", "False": "false", "null": "null", "true": "true", "false": "false"}
+_OTHER: Final = {"=>": ":", "=": ":", ";": ","}  # marks of other notations
+_LITERALS: Final = {
+    **dict.fromkeys(("None", "null", "NULL", "undefined", "nil"), "null"),
+    **dict.fromkeys(("True", "true", "TRUE"), "true"),
+    **dict.fromkeys(("False", "false", "FALSE"), "false"),
+}
+_VALUE_ENDS: Final = ("double", "single", "curly", "tick", "triple", "number", "word")
+_MEMBER: Final = re.compile(r'"[A-Za-z_][\w-]*"\s*:')
 _MARKS_AROUND: Final = re.compile(rf"^(?:\s*{_MARK})+|(?:{_MARK}\s*)+$")
 _XML: Final = re.compile(r"</\w+>$")
-_TEMPLATE: Final = re.compile(r"<\|[^|<>]*\|?>?")
-_NUMBER: Final = re.compile(r"^\d+[.)]? +|^\d+[.)]|[:#. _-]\d+$")
+_TEMPLATE: Final = re.compile(
+    r"<[|\uff5c][^|\uff5c<>]*[|\uff5c]?>?|\[/?[A-Z_]{4,}\]|</?(?:tool_calls?|function_calls?|function|invoke|tool)>"
+)
+_NUMBER: Final = re.compile(r"^\d+[.)]? +|^\d+[.)]|[:#@. _-]+\d+$| ?[(\[]\d+[)\]]?$")
+_NAMED: Final = re.compile(r"\bname=[\"']([^\"']+)[\"']")  # in a tag: <invoke name="shell">
+_EDGES: Final = re.compile(r"^(?:[^\w\\]|\\[nrt])+|(?:[^\w\\]|\\[nrt])+$")
 _SPACES: Final = re.compile(r"::|[.:/]|(?:(?<=^functions)|(?<=^default_api)|(?<=^tools)|(?<=^tool))_{1,2}")
 _BEFORE: Final = re.compile(r"^(?:to|name|function|tool)=")
 _INVISIBLE: Final = re.compile(r"[\0\u200b-\u200d\u2060\ufeff]")
@@ -88,9 +109,11 @@ def repaired_name(name: str, known: Collection[str]) -> str | None:
     if name in known:
         return None
     candidates: set[str] = set()
-    for part in _TEMPLATE.split(_INVISIBLE.sub("", name)):
+    name = _INVISIBLE.sub("", name)
+    for part in (*_TEMPLATE.split(name), *_NAMED.findall(name)):
         part = _BEFORE.sub("", _XML.sub("", part).strip(_AROUND))
-        for text in (part, _NUMBER.sub("", part), _once(part)):
+        bare = _EDGES.sub("", part)
+        for text in (part, bare, _NUMBER.sub("", part), _NUMBER.sub("", bare), _once(part)):
             spaces = _SPACES.split(text)
             candidates.update(text[len(text) - len(rest) :] for rest in _endings(text, len(spaces)))
     found = {candidate for candidate in candidates if candidate in known}
@@ -134,10 +157,11 @@ def _without_slips(text: str) -> tuple[str, list[str]]:
     bare = _MARKS_AROUND.sub("", stripped).strip()
     if bare != stripped:
         what.append("marks of a template")
-    fence = _FENCE.fullmatch(bare)
-    if fence is not None:
+    while (fence := _FENCE.fullmatch(bare)) is not None:
         bare = fence[2].strip()
         what.append("a code fence")
+    bare, around = _unwrapped(bare)
+    what += around
     label = _LABEL.match(bare)
     if label is not None:
         bare = bare[label.end() :]
@@ -147,14 +171,28 @@ def _without_slips(text: str) -> tuple[str, list[str]]:
     once = _said_once(bare)
     if once is not None:
         return once, [*what, "an object that was sent twice"]
-    if '"' in bare and not re.search(r'(?<!\\)"', bare) and isinstance(_loaded(f'"{bare}"'), str):
+    encoded = bare[:1] == "{" and ('"' in bare or "\\u0022" in bare) and not re.search(r'(?<!\\)"', bare)
+    if encoded and isinstance(_loaded(f'"{bare}"'), str):
         return f'"{bare}"', what  # an object encoded as a text, without the quotes around it
     scanned, slips = _scanned(bare)
     return (scanned, what + slips) if _loaded(scanned) is not _BROKEN else (text, [])
 
 
+def _unwrapped(text: str) -> tuple[str, list[str]]:
+    """Return the object that stands in quotes or parentheses, twice in braces, or is written for a web page."""
+    what: list[str] = []
+    if "&quot;" in text and '"' not in text:
+        text = html.unescape(text)
+        what.append("characters written for a web page")
+    for before, behind in _PAIRS:
+        inner = text[1:-1].strip()
+        if text[:1] == before and text[-1:] == behind and isinstance(_loaded(inner), dict):
+            return inner, [*what, f"{before} {behind} around the object"]
+    return text, what
+
+
 def _said_once(text: str) -> str | None:
-    """Return the one of two objects that is meant: they are equal, or the first is empty. None for different ones."""
+    """Return the one of two objects that is meant: they are equal, or one is empty. None for different ones."""
     try:
         value, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
@@ -162,7 +200,7 @@ def _said_once(text: str) -> str | None:
     rest = _loaded(text[end:])
     if not isinstance(value, dict) or not isinstance(rest, dict):
         return None
-    return text[:end] if rest == value else text[end:] if not value else None
+    return text[:end] if rest == value or not rest else text[end:] if not value else None
 
 
 def _scanned(text: str) -> tuple[str, list[str]]:
@@ -170,12 +208,16 @@ def _scanned(text: str) -> tuple[str, list[str]]:
     pieces: list[str] = []
     slips: list[str] = []
     depth = at = 0
+    ends_value = False  # whether a member of the object is complete
     while at < len(text):
         token = _TOKEN.match(text, at)
         found = token[0] if token is not None else ""
         if found in _WIDE:
             found = _WIDE[found]
             slips.append("a wide mark in place of one of JSON")
+        elif found in _OTHER and depth:
+            found = _OTHER[found]
+            slips.append("a mark of another notation in place of one of JSON")
         if token is None or (not depth and found not in "{[" and token.lastgroup not in ("blank", "comment")):
             return text, []
         kind, at = token.lastgroup or "", token.end()
@@ -187,6 +229,11 @@ def _scanned(text: str) -> tuple[str, list[str]]:
         written, slip = _as_json(found, kind, text[at:])
         if written is None:
             return text, []
+        if kind == "double" and ends_value and _MEMBER.match(text, at - len(found)):
+            pieces.append(",")
+            slips.append("no comma between two members")
+        if kind not in ("comment", "blank"):
+            ends_value = depth == 1 and (kind in _VALUE_ENDS or found in ("}", "]")) and "".join(pieces[-1:]) == ":"
         slips += [slip] if slip else []
         if written:
             pieces.append(written)
@@ -231,8 +278,19 @@ def _as_json(found: str, kind: str, rest: str) -> tuple[str | None, str]:
         except (ValueError, SyntaxError):
             return None, ""
         return json.dumps(value, ensure_ascii=False), "single quotes in place of double ones"
+    if kind == "tick":
+        return json.dumps(found[1:-1], ensure_ascii=False), "backquotes in place of double quotes"
+    if kind == "triple":
+        quoted = found[3:-3]
+        return (
+            (None, "") if "\\" in quoted else (json.dumps(quoted, ensure_ascii=False), "three quotes in place of one")
+        )
+    if kind == "number":
+        plain = found.removeprefix("+")
+        plain = f"0{plain}" if plain.startswith(".") else f"{plain}0" if plain.endswith(".") else plain
+        return plain, "" if plain == found else "a number that is not written as in JSON"
     if kind == "word":
-        if rest.lstrip()[:1] == ":":
+        if rest.lstrip()[:1] in (":", "="):
             return json.dumps(found), "a name without quotes"
         literal = _LITERALS.get(found)
         return literal, "a word of Python" if literal and literal != found else ""

@@ -7,13 +7,12 @@ schema says; it, or the MCP server behind it, has the last word.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final, NoReturn
 
 from kubiya_worker import json_schema
 from kubiya_worker.protocol.tools import ToolSpec
-from kubiya_worker.tools import schema_parts
+from kubiya_worker.tools import argument_fit, schema_parts
 from kubiya_worker.tools.base import ToolArgumentsError
 
 MAX_PROBLEMS: Final = 8  # more problems would not help the model
@@ -40,7 +39,7 @@ def parse_arguments(spec: ToolSpec, raw: str) -> dict[str, Any]:
             f"The arguments of {spec.name} are {_name_of(value)}, not an object. Send one JSON object such as "
             f"{_example(spec)}."
         )
-    given: dict[str, Any] = _without_nulls(value, spec.parameters, spec.parameters)
+    given = argument_fit.fitted(value, spec.name, spec.parameters, lambda part, schema: not _problems(part, schema))
     problems = _problems(given, spec.parameters)
     if problems:
         raise ToolArgumentsError(
@@ -60,36 +59,6 @@ def _problems(value: Any, schema: Any) -> list[str]:
         return list(islice(found, MAX_PROBLEMS))
     except Exception:  # each malformed schema fails in its own way; the tool, or its MCP server, has the last word
         return []
-
-
-def _without_nulls(value: Any, schema: Any, root: Any) -> Any:
-    """Return the value without optional members that are null although their schema takes no null.
-
-    Models write null for what they do not give, at any depth.
-    """
-    if not isinstance(schema, Mapping):
-        return value
-    if isinstance(value, list):
-        return [_without_nulls(item, schema.get("items"), root) for item in value]
-    known = schema.get("properties")
-    if not isinstance(value, dict) or not isinstance(known, Mapping):
-        return value
-    required = schema.get("required")
-    needed = required if isinstance(required, list) else ()
-    return {
-        name: _without_nulls(member, known.get(name), root)
-        for name, member in value.items()
-        if member is not None or name in needed or name not in known or _takes_null(known[name], root)
-    }
-
-
-def _takes_null(schema: Any, root: Any) -> bool:
-    return not _problems(None, {**schema, **_definitions(root)} if isinstance(schema, Mapping) else schema)
-
-
-def _definitions(root: Any) -> dict[str, Any]:
-    """Return the parts of the whole schema that `$ref` in one of its members points to."""
-    return {name: root[name] for name in ("$defs", "definitions") if isinstance(root, Mapping) and name in root}
 
 
 def _name_of(value: Any) -> str:

@@ -58,6 +58,25 @@ GOOD = {"command": "echo one"}
         '{"command"："echo one"，}',
         "｛“command”：“echo one”｝",
         "```json\n{“command”: “echo one”,}\n```",
+        '({"command": "echo one"})',
+        '"{"command": "echo one"}"',
+        '\'{"command": "echo one"}\'',
+        '{{"command": "echo one"}}',
+        '{"command" = "echo one"}',
+        '{"command" => "echo one";}',
+        "{&quot;command&quot;: &quot;echo one&quot;}",
+        '{"command": `echo one`}',
+        '{"command": "echo one"  # run it\n}',
+        "{'command': '''echo one'''}",
+        '<｜tool▁call▁begin｜>{"command": "echo one"}',
+        '[TOOL_CALLS]{"command": "echo one"}[/TOOL_CALL]',
+        '{"command": "echo one"}<end_of_turn>',
+        '{"command": "echo one"}{}',
+        'tool_input: {"command": "echo one"}',
+        '\u200b{"command": "echo one"\ufeff}',
+        "{\\u0022command\\u0022: \\u0022echo one\\u0022}",
+        '{\\n  "command": "echo one"\\n}',
+        '```json\n```json\n{"command": "echo one"}\n```\n```',
     ],
 )
 def test_what_can_mean_one_thing_only_is_mended(raw: str) -> None:
@@ -93,6 +112,14 @@ def test_what_can_mean_one_thing_only_is_mended(raw: str) -> None:
         "{“command”: “echo",
         "{“a”: “x\\”}",
         "not json",
+        '{"command": "echo "one""}',
+        '{"command": "echo " "one"}',
+        '{"command": "say "hi": there"}',
+        '{"command": `echo ${x}`}',
+        '{"a": 05}',
+        '(["ls"])',
+        '{{"command": "echo one"}',
+        "{&quot;command&quot;: &quot;echo",
         '["ls"]',
         '"ls"',
         "3",
@@ -138,6 +165,20 @@ def test_an_escaped_single_quote_is_one_and_other_escapes_stay() -> None:
 def test_half_a_character_is_replaced() -> None:
     mended = repaired_arguments('{"a": "x\\ud83c y", "b": "\\ud83c\\udf89"}')
     assert mended is not None and json.loads(mended.text) == {"a": "x\ufffd y", "b": "🎉"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ('{"a": "x" "b": 5}', {"a": "x", "b": 5}),
+        ('{"a": 1\n "b": true\n "c": "y"}', {"a": 1, "b": True, "c": "y"}),
+        ('{"a": +5, "b": 5., "c": .5}', {"a": 5, "b": 5.0, "c": 0.5}),
+        ('{"a": undefined, "b": TRUE, "c": NULL}', {"a": None, "b": True, "c": None}),
+    ],
+)
+def test_slips_between_members(raw: str, value: dict[str, object]) -> None:
+    mended = repaired_arguments(raw)
+    assert mended is not None and json.loads(mended.text) == value
 
 
 def test_null_means_no_arguments() -> None:
@@ -194,6 +235,28 @@ KNOWN = ["shell", "read_file", "file.read", "now"]
         ("shell\0", "shell"),
         ("functions_shell", "shell"),
         ("shellshell", "shell"),
+        ("shell<｜tool▁sep｜>", "shell"),
+        ("<｜tool▁call▁begin｜>function<｜tool▁sep｜>shell", "shell"),
+        ("[TOOL_CALLS]shell", "shell"),
+        ("<tool_call>shell", "shell"),
+        ('<function_calls><invoke name="shell">', "shell"),
+        ("shell\\n", "shell"),
+        ("‘shell’", "shell"),
+        ("shell({", "shell"),
+        ("shell=", "shell"),
+        ("shell__0", "shell"),
+        ("shell (1)", "shell"),
+        ("shell[0]", "shell"),
+        ("shell@0", "shell"),
+        ("\u3000shell\u00a0", "shell"),
+        ("->shell", "shell"),
+        ("|shell|", "shell"),
+        ("• shell", "shell"),
+        ("shell?", "shell"),
+        ("shell tool_call", None),
+        ("run shell", None),
+        ("shell_", None),
+        ("shell|now", None),
         ("files__shell", None),
         ("powershell", None),
         ("shell", None),

@@ -53,12 +53,13 @@ def test_arguments_that_fit_are_returned_as_they_are(raw: str) -> None:
         ('{"comand": "ls"}', "did you mean command?"),
         ('{"command": ""}', "command has 0 characters, not at least 1"),
         ('{"command": ["ls"]}', 'command is ["ls"], not string'),
-        ('{"command": "ls", "timeout": "5"}', 'timeout is "5", not number'),
+        ('{"command": "ls", "timeout": "soon"}', 'timeout is "soon", not number'),
+        ('{"command": "ls", "timeout": "11"}', 'timeout is "11", not number'),
         ('{"command": "ls", "timeout": true}', "timeout is true, not number"),
         ('{"command": "ls", "timeout": 11}', "timeout is 11, not at most 10"),
         ('{"command": "ls", "count": 1.5}', "count is 1.5, not integer or null"),
         ('{"command": "ls", "mode": "medium"}', 'mode is "medium", not one of ["fast", "slow"]'),
-        ('{"command": "ls", "names": ["a", 1]}', "names[1] is 1, not string"),
+        ('{"command": "ls", "names": ["a", true]}', "names[1] is true, not string"),
         ('{"command": "ls", "inner": {}}', "inner.x is missing"),
     ],
 )
@@ -154,3 +155,51 @@ def test_null_is_left_out_at_every_depth_and_where_a_reference_takes_none() -> N
     }
     raw = '{"all": [{"name": null, "any": null, "or": null}, {"name": "a"}]}'
     assert parse_arguments(ToolSpec("t", "", parameters), raw) == {"all": [{"any": None, "or": None}, {"name": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("raw", "given"),
+    [
+        ('{"command": "ls", "timeout": "5"}', {"command": "ls", "timeout": 5}),
+        ('{"command": "ls", "timeout": "2.5", "count": "3"}', {"command": "ls", "timeout": 2.5, "count": 3}),
+        ('{"command": "ls", "count": "null"}', {"command": "ls", "count": None}),
+        ('{"command": "ls", "names": "[\\"a\\", \\"b\\"]"}', {"command": "ls", "names": ["a", "b"]}),
+        ('{"command": "ls", "names": [7, "8"]}', {"command": "ls", "names": ["7", "8"]}),
+        ('{"command": "ls", "inner": {"x": "True"}}', {"command": "ls", "inner": {"x": True}}),
+        ('{"command": "ls", "inner": "{\\"x\\": false}"}', {"command": "ls", "inner": {"x": False}}),
+        ('{"command": 7}', {"command": "7"}),
+        ('{"command": "5"}', {"command": "5"}),
+        ('{"command": "[1]", "names": []}', {"command": "[1]", "names": []}),
+        ('{"name": "shell", "arguments": {"command": "ls"}}', {"command": "ls"}),
+        (
+            '{"parameters": {"command": "ls", "timeout": "5", "count": null}}',
+            {"command": "ls", "timeout": 5, "count": None},
+        ),
+        ('{"arguments": "{\\"command\\": \\"ls\\"}"}', {"command": "ls"}),
+    ],
+)
+def test_a_value_that_can_mean_one_thing_only_is_taken_as_that(raw: str, given: dict[str, object]) -> None:
+    assert parse_arguments(SPEC, raw) == given
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"name": "other", "arguments": {"command": "ls"}}',
+        '{"arguments": {"command": "ls"}, "input": {"command": "ps"}}',
+        '{"arguments": {"command": "ls"}, "mode": "fast"}',
+        '{"arguments": {"comand": "ls"}}',
+        '{"command": ["ls"]}',
+        '{"command": true}',
+        '{"command": "ls", "names": "a"}',
+        '{"command": "ls", "inner": {"x": "yes"}}',
+    ],
+)
+def test_what_may_mean_something_else_is_told(raw: str) -> None:
+    with pytest.raises(ToolArgumentsError, match="do not fit"):
+        parse_arguments(SPEC, raw)
+
+
+def test_a_tool_that_takes_such_a_name_gets_it() -> None:
+    spec = ToolSpec("call", "", {"type": "object", "properties": {"arguments": {"type": "object"}}})
+    assert parse_arguments(spec, '{"arguments": {"command": "ls"}}') == {"arguments": {"command": "ls"}}
