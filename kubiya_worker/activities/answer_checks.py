@@ -9,6 +9,7 @@ from kubiya_worker.models import base
 from kubiya_worker.models.base import ModelError, ModelReply
 from kubiya_worker.models.wire import finish_reasons
 from kubiya_worker.protocol import messages as m
+from kubiya_worker.protocol.characters import visible
 
 # Bytes of an assistant message. It is in the history, and beside it the event that shows it where that could not be
 # delivered: both together have to stay below the 2 MB that Temporal takes.
@@ -22,7 +23,7 @@ def empty(reply: ModelReply, last: m.Message | None) -> ModelError | None:
 
     After the result of a tool a model may end its turn without text. That is reported, and the model not asked again.
     """
-    if reply.content.strip() or reply.tool_calls:
+    if visible(reply.content) or reply.tool_calls:
         return None
     if reply.finish_reason == base.LENGTH:
         error = ModelError(
@@ -50,7 +51,7 @@ def told(reply: ModelReply) -> str:
         return f"The answer was cut at {base.LARGEST_ANSWER:,} characters: a worker takes no larger one"
     if reply.finish_reason == base.LENGTH:
         return f"The answer was cut at the token limit, what follows is missing. {_MORE_TOKENS}"
-    if not reply.content.strip() and not reply.tool_calls:
+    if not visible(reply.content) and not reply.tool_calls:
         return f"The model's answer is empty: it ended its turn without a word (finish reason {reply.finish_reason!r})"
     if finish_reasons.kind_of(reply.finish_reason) == finish_reasons.UNKNOWN:
         return f"The answer ended for a reason of the provider's own, {reply.finish_reason!r}: it may be incomplete"

@@ -25,9 +25,12 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 # Codes and types, without their separators.
 _QUOTA_CODE: Final = re.compile(
-    r"(insufficient|exhausted|exceeded|outof|lacking|notenough|nomore)(current)?(quota|balance|credits?|funds|budget)"
-    r"|(quota|balance|credits?|budget|spend(ing)?limit|usagelimit|hardlimit)(has)?(been)?(exceeded|exhausted|reached"
-    r"|insufficient|toolow|depleted)|billing|paymentrequired|arrear|exceededcurrentquota|freetieronly|accountsuspended"
+    r"(insufficient|exhausted|exceeded|outof|lacking|notenough|nomore)(current|user|account|team|token|key|org)?"
+    r"(quota|balance|credits?|funds|budget|points)"
+    r"|(quota|balance|credits?|budget"
+    r"|(spend(ing)?|usage|hard|soft|set|credits?|plan|trial|freetier|weekly|monthly|daily)"
+    r"limit)(has)?(been)?(exceeded|exhausted|reached|insufficient|toolow|depleted)|creditlimit|billing|paymentrequired"
+    r"|arrear|accountoverdue|exceededcurrentquota|freetieronly|accountsuspended"
 )
 _REFUSED_CODE: Final = re.compile(
     r"content_?(filter|policy|moderation)|moderation|responsibleai|data_?inspection_?failed|safety|prompt_?blocked"
@@ -53,13 +56,25 @@ _SERVER_CODE: Final = re.compile(
 )
 _BROKEN_KEY_CODE: Final = re.compile(r"invalid_?api_?key|authentication|unauthenticated|unauthorized|expired_?token")
 
-_PER_MINUTE: Final = re.compile(r"per[ _-]?(second|min(ute)?|hour)\b|perminute|persecond|perhour")
-_PER_DAY: Final = re.compile(r"per[ _-]?(day|month)|daily|monthly")
+_PER_MINUTE: Final = re.compile(r"(per[ _-]?|/ ?)(second|sec|min(ute)?|hour)\b|perminute|persecond|perhour")
+_PER_DAY: Final = re.compile(
+    r"(per[ _-]?|/ ?|\b(?:this|each|a) )(day|week|month|year)\b|per(day|week|month)|\b(daily|weekly|monthly|yearly)\b"
+)
+_PLAN_WORDS: Final = re.compile(  # for a status or a 429 that says nothing of the time
+    r"(?:free|trial)[ -](?:tier|plan|trial|key)\b.{0,60}\blimit|trial (?:has |is )?(?:expired|ended|over)"
+    r"|payment method"
+)
+_DAYS_REACHED: Final = re.compile(
+    r"\b(?:daily|weekly|monthly)\b.{0,30}\blimits? (?:was |is |has been )?(?:reached|exceeded)"
+)
 _QUOTA_WORDS: Final = re.compile(
-    r"credit balance|insufficient[ _](?:account )?(?:balance|credit|fund|quota)|exceeded your current quota|billing"
-    r"|(?:out of|no|not enough|run out of|more|used all|exhausted)\b.{0,30}\bcredits?\b"
+    r"credit (?:balance|limit)"
+    r"|(?:in|not have |lacks? |without )sufficient[ _](?:account )?(?:balance|credit|fund|quota)"
+    r"|exceeded your current quota|billing"
+    r"|(?:out of|no|not enough|run out of|more|used all|exhausted)\b.{0,30}\bcredits?\b|used up (?:all )?your\b"
     r"|budget (?:has been |was |is )?exceed"
     r"|exceed\w* .{0,30}(?:budget|spending limit|spend limit|usage limit|monthly limit)|over budget|payment required"
+    r"|\bcredits?\b.{0,60}\b(?:exhausted|depleted|used up)"
     r"|(?:balance|credits?|funds|quota|allowance) (?:is|are|has been) (?:too low|insufficient|not enough|not sufficient"
     r"|exhausted|depleted|used up|zero|negative|exceeded)|(?:(?:n't|not) have any|(?:have|has) no)(?: more)? credits?"
     r"|\bkey limit exceeded|account .{0,30}(?:suspended|overdue|arrear|in debt)|top[ -]?up your|recharge"
@@ -142,7 +157,7 @@ def kind_of(report: ProviderReport, wait: float | None) -> str:
 
 def _used_up(report: ProviderReport, wait: float | None) -> bool:
     """Return whether an account is used up, whatever the status: then waiting does not help."""
-    if report.status == 402:
+    if report.status == 402 or "402" in report.codes:
         return True
     # Google.rpc.QuotaFailure names each limit that is reached.
     limits = " ".join(code for code in report.codes if "per" in code)
@@ -152,11 +167,20 @@ def _used_up(report: ProviderReport, wait: float | None) -> bool:
         return False
     if any(_QUOTA_CODE.search(re.sub(r"[^a-z]", "", code)) for code in report.codes):
         return not _PER_MINUTE.search(report.text)
-    if report.status == 429 and wait is None and _PER_DAY.search(report.text):
-        return True
-    if report.status not in (400, 401, 403, 429, None) or (wait is not None and wait <= LONGEST_WAIT):
+    if _PER_MINUTE.search(report.text) or (wait is not None and wait <= LONGEST_WAIT):
         return False
-    return _QUOTA_WORDS.search(report.text) is not None and not _PER_MINUTE.search(report.text)
+    per_day = report.status == 429 and _PER_DAY.search(report.text)
+    if wait is None and (per_day or _limit_of_days(report)):
+        return True
+    words = report.text if report.status in (400, 401, 403, 412, 429, None) else report.text.replace("billing", "")
+    return _QUOTA_WORDS.search(words) is not None or (
+        report.status in (400, 401, 403, 429) and _PLAN_WORDS.search(words) is not None
+    )
+
+
+def _limit_of_days(report: ProviderReport) -> bool:
+    """Return whether an error without a status says that a limit of a day, or of more, is reached."""
+    return report.status in (None, 400) and _DAYS_REACHED.search(report.text) is not None
 
 
 def why_not_let_in(report: ProviderReport) -> str:

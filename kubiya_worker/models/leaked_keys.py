@@ -21,6 +21,7 @@ _SHAPE: Final = re.compile(  # how keys of providers begin
     re.IGNORECASE,
 )
 _CUT: Final = re.compile(r"\*{2,}|\.{2,}|…|•+|[xX]{4,}|#{3,}")
+_HIDDEN: Final = re.compile(r"[*.…•#]+-?|[xX]{4,}")  # what stands for characters that are not shown
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}")
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _HASH: Final = re.compile(r"\b[0-9a-fA-F]{32,}\b")
@@ -70,8 +71,7 @@ def _is_part(word: str, secrets: list[str]) -> bool:
         if len(secret) >= 2 * END and stripped in (secret[-END:], secret[:END], secret[-END - 1 :], secret[: END + 1]):
             return True
         if cut and len(secret) >= 2 * END:
-            head, tail = word[: cut.start()], word[cut.end() :].rstrip(".:!?")
-            visible_parts = [part for part in (head, tail) if len(part) >= 2]
+            visible_parts = [part for part in _HIDDEN.split(word.rstrip(".:!?")) if len(part) >= 2]
             if any(secret.startswith(part) or secret.endswith(part) for part in visible_parts):
                 return True
     return False

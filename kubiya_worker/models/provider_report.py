@@ -32,6 +32,10 @@ _MESSAGE: Final = re.compile(r"<message\b[^>]*>(.*?)</message\s*>", re.IGNORECAS
 _TAG: Final = re.compile(r"<[^<>]*(?:>|$)")
 _DESCRIBED: Final = re.compile(r'error_description="([^"]+)"')  # RFC 6750
 _DOCUMENT: Final = re.compile(r"<[A-Za-z!?][^<>]*>.*</[A-Za-z][^<>]*>", re.DOTALL)  # other markup: XML, a piece of HTML
+_HTML: Final = re.compile(  # elements in words that are no document
+    r"</?(?:a|b|br|center|code|div|em|font|h[1-6]|hr|i|li|p|pre|small|span|strong|table|t[dhr]|u|ul)\b[^<>]*>",
+    re.IGNORECASE,
+)
 _PAGE_WORDS: Final = 120  # characters shown of a web page without a title
 
 
@@ -186,6 +190,7 @@ def is_page(text: str) -> bool:
 def words_of(text: str) -> str:
     """Return a text on one line without markup: the title of a web page, or else its first words."""
     text = text.removeprefix("\ufeff").strip()
+    text = html.unescape(text) if "&lt;" in text else text
     markup = _MARKUP.search(text[:5000])
     if markup is None and _DOCUMENT.fullmatch(text):
         said = _MESSAGE.search(text)
@@ -198,4 +203,6 @@ def words_of(text: str) -> str:
         page_words = " ".join(html.unescape(_TAG.sub(" ", page_words)).split())
         page_words = page_words if len(page_words) <= _PAGE_WORDS else f"{page_words[:_PAGE_WORDS]}…"
         text = f"{before} a web page: {page_words}" if page_words else f"{before} a web page"
+    elif _HTML.search(text):
+        text = html.unescape(_HTML.sub(" ", text))
     return " ".join(text.split())

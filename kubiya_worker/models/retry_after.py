@@ -18,15 +18,23 @@ _UNITS: Final = {
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86400.0),
     **dict.fromkeys(("us", "µs", "ns"), 0.0),
+    **{"毫秒": 0.001, "秒": 1.0, "秒钟": 1.0, "分钟": 60.0, "小时": 3600.0},
 }
 _NAMES: Final = "|".join(sorted(_UNITS, key=len, reverse=True))
-_PART: Final = re.compile(rf"(\d+(?:\.\d+)?)\s*({_NAMES})(?![a-zµ])", re.IGNORECASE)
-_DURATION: Final = rf"(?:\d+(?:\.\d+)?\s*(?:{_NAMES})(?![a-zµ])[\s,]*(?:and\s+)?)+"
+_PART: Final = re.compile(rf"(\d+(?:\.\d+)?)\s*(?:more\s+)?({_NAMES})(?![a-zµ])", re.IGNORECASE)
+_DURATION: Final = rf"(?:\d+(?:\.\d+)?\s*(?:more\s+)?(?:{_NAMES})(?![a-zµ])[\s,]*(?:and\s+)?)+"
+_CLOCK: Final = r"(?<=in )(?:(\d+):)?(\d{1,2}):(\d\d(?:\.\d+)?)(?!\w)"
+_MOMENT: Final = r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?)"
 _WHOLE: Final = re.compile(_DURATION, re.IGNORECASE)
 _ISO: Final = re.compile(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?", re.IGNORECASE)
 _ISO_UNITS: Final = (86400.0, 3600.0, 60.0, 1.0)
 # "Please try again in 3.2s", "retry after 20 seconds", "resets in 1 minute", "wait 30 s before", "retry after 20".
-_ASKS: Final = r"(?:try(?:ing)?(?:\s+\w+)?\s+again|retry(?:ing)?|retried|wait(?:ing)?|resets?|available(?:\s+again)?)\b"
+_ASKS: Final = (
+    r"(?:try(?:ing)?(?:\s+\w+)?\s+again|try(?=\s+in\b)|retry(?:ing|[ _-]?(?:after|in|delay))?|retried|wait(?:ing)?"
+    r"|resets?|available(?:\s+again)?|allowed|come\s+back|cool(?:ing)?[ -]?down)(?![a-z])"
+)
+_AFTER: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(毫秒|秒钟|秒|分钟|小时)[之以]?后")  # Chinese: "after 3 seconds"
+_AT: Final = re.compile(rf"{_ASKS}[^.;\d]{{0,40}}(?:{_MOMENT}|{_CLOCK})", re.IGNORECASE)
 _WORDS: Final = re.compile(
     rf"{_ASKS}(?:[^.;\d]|\.(?!\s)){{0,60}}?(?<![\w.])(?:({_DURATION})|(?<=in )(\d+(?:\.\d+)?)(?![\w:-])"
     r"|(?:(?<=after )|(?<=after: )|(?<=after=))(\d+(?:\.\d+)?)(?![\w:-]))",
@@ -36,18 +44,24 @@ _RESET: Final = re.compile(r"^(.*rate-?limit)-?(.*?)-?reset(?:-(?!after)(.+))?(?
 # RateLimit: "minute";r=0;t=30, or in older drafts limit=10, remaining=0, reset=30
 _SHORT: Final = re.compile(r"\b(?:r|remaining)\s*=\s*(\d+).*?\b(?:t|reset)\s*=\s*(\d+)", re.DOTALL)
 
+_SEPARATORS: Final = re.compile(r"[_ -]")
 _MILLISECONDS: Final = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
 _SECONDS: Final = ("retry-after", "x-retry-after", "x-ratelimit-reset-after", "ratelimit-reset-after")
+# Names of fields in a body, without separators. `estimatedtime` is the time that a server still needs to load a model.
 _FIELDS: Final = (
-    "retrydelay",
-    "retry_delay",
-    "retry_after",
-    "retryafter",
-    "retry-after",
-    "retry_after_seconds",
-    "quotaresetdelay",
+    *("retrydelay", "retryafter", "retryafterseconds", "retryaftersec", "retryaftersecs", "retryin", "retryinseconds"),
+    *(
+        "quotaresetdelay",
+        "quotaresettimestamp",
+        "resetsin",
+        "resetin",
+        "resetsinseconds",
+        "resetinseconds",
+        "resetafter",
+    ),
+    *("resetsat", "resetat", "waitseconds", "secondstowait", "estimatedtime"),
 )
-_FIELDS_MS: Final = ("retry_after_ms", "retryafterms", "retry-after-ms")
+_FIELDS_MS: Final = ("retryafterms", "retrydelayms", "retryinms", "waitms")
 
 
 def wait_of(report: ProviderReport, now: datetime | None = None) -> float | None:
@@ -65,7 +79,7 @@ def wait_of(report: ProviderReport, now: datetime | None = None) -> float | None
         *(_scaled(_field(report, name), 0.001, now) for name in _FIELDS_MS),
         *(seconds_of(_field(report, name), now) for name in _FIELDS),
         max(used_up, default=None),
-        in_words(" ".join(report.texts)),
+        in_words(" ".join(report.texts), now),
         min((seconds for seconds, exhausted in resets if exhausted is None), default=None),
     )
     return next((seconds for seconds in found if seconds is not None), None)
@@ -85,8 +99,8 @@ def seconds_of(value: Any, now: datetime) -> float | None:
             number -= now.timestamp()
         return max(0.0, number)
     text = str(value).strip().strip('"')
-    several = [finite(part) for part in text.split(",")]  # a header that a proxy has added once more
-    if len(several) > 1 and None not in several:
+    several = [finite(part) for part in text.split(",") if part.strip()]  # a header that a proxy has added once more
+    if "," in text and several and None not in several:
         return max(seconds_of(part, now) or 0.0 for part in several)
     if _WHOLE.fullmatch(text):
         return _duration(text)
@@ -96,11 +110,18 @@ def seconds_of(value: Any, now: datetime) -> float | None:
     return _until(text, now)
 
 
-def in_words(text: str) -> float | None:
+def in_words(text: str, now: datetime) -> float | None:
     """Return the wait that a sentence asks for, such as "Please try again in 1m30s"."""
+    moment = _AT.search(text)
+    if moment and moment.group(1):
+        return _until(re.sub(r" ?(?:UTC|GMT)$", "+00:00", moment.group(1), flags=re.IGNORECASE), now)
+    if moment:
+        hours, minutes, seconds = (float(part or 0) for part in moment.groups()[1:])
+        return hours * 3600 + minutes * 60 + seconds
     found = _WORDS.search(text)
     if found is None:
-        return None
+        after = _AFTER.search(text)
+        return float(after[1]) * _UNITS[after[2]] if after else None
     return _duration(found.group(1)) if found.group(1) else float(found.group(2) or found.group(3))
 
 
@@ -145,7 +166,8 @@ def _inner_headers(report: ProviderReport) -> dict[str, str]:
 
 
 def _field(report: ProviderReport, name: str) -> Any:
-    return report.numbers.get(name, report.fields.get(name))
+    held = {_SEPARATORS.sub("", key): value for key, value in {**report.fields, **report.numbers}.items()}
+    return held.get(name)
 
 
 def _scaled(value: Any, factor: float, now: datetime) -> float | None:

@@ -18,6 +18,8 @@ _CODES: Final = re.compile(
     r"context(length|window|size|limit)s?exceeded|exceed(ed|s)?(max(imum)?)?context(length|window|size)"
     r"|contextoverflow|contexttoolong|(prompt|input|request)tool(ong|arge)$|max(prompt|input|context)tokensexceeded"
     r"|tokenslimitreached|(input|prompt)tokenlimit|tokenlimitexceeded|contextlengtherror|toomanytokens$"
+    r"|(context|prompt|input)(tokens?|length|size|limit|window)s?(limit)?(exceeded|reached|toolong|toolarge)"
+    r"|exceeds(max(imum)?)?(context|prompt|input)"
 )
 _EXACT: Final = frozenset({"3051", "1261"})  # codes of Mistral and Zhipu
 # OpenAI's codes; `param` names the field that is too long.
@@ -25,10 +27,12 @@ _OUTGROWN: Final = ("string_above_max_length", "array_above_max_length")
 _WINDOWS: Final = (
     *("n_ctx", "max_model_len", "max_context_length", "context_length", "context_window", "context_size"),
     *("max_prompt_tokens", "max_input_tokens", "max_context_tokens", "max_seq_len", "max_total_tokens", "token_limit"),
+    *("max_context_len", "max_prompt_length", "max_input_length", "context_limit"),
 )
 _USED: Final = (
     *("n_prompt_tokens", "prompt_tokens", "input_tokens", "num_tokens", "n_tokens", "requested_tokens"),
     *("token_count", "prompt_token_count", "input_token_count", "total_tokens", "num_prompt_tokens"),
+    *("prompt_length", "input_length"),
 )
 
 _ANSWER: Final = re.compile(r"`?'?\"?\bmax_?(completion_|new_|output_)?tokens\b`?'?\"?|\bmaxoutputtokens\b")
@@ -52,11 +56,14 @@ _WORDS: Final = tuple(
     re.compile(pattern)
     for pattern in (
         rf"{_CONTEXT}.*{_MORE}|{_MORE}.*{_CONTEXT}",
-        r"max(?:imum)?[ _](?:context|prompt|input|model|sequence)[ _](?:length|size|tokens|len|characters)\b"
-        r"[^.]{0,30}?\d",
+        r"max(?:imum)?[ _](?:supported )?(?:context|prompt|input|model|sequence)[ _]"
+        r"(?:length|size|tokens|len|characters)\b[^.]{0,30}?\d",
+        r"\bexpected max_?length: ?\d+, actual: ?\d+",
+        r"\bmax(?:imum)? length of (?:the )?(?:current )?(?:question|prompt|input)",
+        rf"\b{_INPUT}\b.{{0,40}}\btokens?\b.{{0,40}}(?:(?:does not|doesn't|do not|cannot|can't) fit|only \d+ fit)",
         r"(?:at most|no more than|up to) \d[\d,]* tokens\b.{0,60}\b(?:context|messages|prompt|inputs?)\b",
         r"context shift is disabled",
-        rf"\b{_INPUT}\b.{{0,80}}?\b(?:{_MORE}|{_BOUND}).{{0,80}}?(?:token|length|context|window)",
+        rf"\b{_INPUT}\b.{{0,80}}?\b(?:{_MORE}|{_BOUND}).{{0,80}}?(?:token|length|context|window|characters)",
         rf"(?:token|length).{{0,60}}?\b{_INPUT}\b.{{0,60}}?(?:{_MORE}|{_BOUND})",
         rf"\b(?:input|prompt)s?`? (?:length|tokens?|size)\b.{{0,60}}?(?:{_MORE}|{_BOUND})",
         rf"`?inputs`? tokens? \+ .{{0,20}}?{_BOUND}",
@@ -149,4 +156,10 @@ def window_of(report: ProviderReport) -> int | None:
 
 
 def _first(report: ProviderReport, names: tuple[str, ...]) -> float | None:
-    return next((report.numbers[name] for name in names if name in report.numbers), None)
+    numbers = {_plain(name): number for name, number in reversed([*report.numbers.items()])}
+    return next((numbers[_plain(name)] for name in names if _plain(name) in numbers), None)
+
+
+def _plain(name: str) -> str:
+    """Return a field's name without what differs between ways of writing: maxModelLen, max_model_len."""
+    return re.sub(r"[^a-z]", "", name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 REPLACEMENT = "\ufffd"
+_UNSEEN = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\0"))  # characters without width
 
 
 def without_half_surrogates(text: str) -> str:
@@ -14,6 +15,11 @@ def without_half_surrogates(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def visible(text: str) -> str:
+    """Return what a person can see of a text; empty for blanks and characters without width alone."""
+    return text.translate(_UNSEEN).strip()
 
 
 def cleaned(value: Any) -> Any:

@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT, Delta
-from kubiya_worker.models.wire import provider_fields, thinking_tags
+from kubiya_worker.models.wire import finish_reasons, provider_fields, thinking_tags
 from kubiya_worker.models.wire.numbers import position
 from kubiya_worker.models.wire.tool_calls import Calls
 from kubiya_worker.models.wire.usage import TokenCounts
-from kubiya_worker.protocol.characters import Halves, without_half_surrogates
+from kubiya_worker.protocol.characters import Halves, visible, without_half_surrogates
 
 # Fields that hold a thought as text. The first one with text is shown, since servers repeat the same text in several.
 THOUGHT_FIELDS: Final = ("reasoning_content", "reasoning", "thinking", "thought", "reasoning_text")
@@ -85,7 +85,7 @@ class AnswerBuilder:
 
     @property
     def is_empty(self) -> bool:
-        return not self.text.strip() and not self.calls.complete() and not self.refusal
+        return not visible(self.text) and not self.calls.complete() and not self.refusal
 
     def feed(self, chunk: Mapping[str, Any]) -> list[Delta]:
         model = chunk.get("model")
@@ -137,8 +137,7 @@ class AnswerBuilder:
 
     def _message(self, choice: Mapping[str, Any]) -> list[Delta]:
         for name in _REASONS:
-            if isinstance(choice.get(name), str) and choice[name].strip():
-                self.reason = choice[name].strip()
+            self.reason = finish_reasons.word_of(choice.get(name)) or self.reason
         delta = choice.get("delta")
         if isinstance(delta, Mapping):
             return self._read_message(delta)
@@ -163,7 +162,7 @@ class AnswerBuilder:
         if isinstance(said.get("function_call"), Mapping):
             calls.append({"function": said["function_call"]})
         if calls:
-            self.size += self.calls.add(calls, numbered=complete or _unnumbered(calls))
+            self.size += self.calls.add(calls, numbered=complete or _unnumbered(calls), repeated=complete)
             deltas += self._end_thought()
         return deltas
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ Pace = Callable[[Awaitable[bytes]], Awaitable[bytes]]
 
 AFTER_END: Final = 0.3  # seconds to wait, after the end mark, for the connection to be ready for the next request
 AFTER_REASON: Final = 5.0  # seconds to wait for what may follow a finish reason: the usage, the end mark
+_JSON: Final = ("{", "[", '"')  # the first characters of what was to be an object
 _SHOWN: Final = 200  # characters shown of a body that is neither an answer nor an error
 
 
@@ -45,6 +47,7 @@ class Reading:
         self._end_seen = False
         self._too_large = False
         self._unexpected = ""  # received text that is no part of an answer
+        self._stray = ""  # the last event that is no JSON and looks like none
         self.answer = AnswerBuilder(tools)
         self.answer.counts.add_headers(response.headers)
 
@@ -87,13 +90,15 @@ class Reading:
             if values is None:
                 raise self._unusable(f"is no model's answer: {self._quoted(text)}", address=True)
             for value in values:
-                yield StreamEvent("", text if len(values) == 1 else "", value)
+                yield StreamEvent("", text if len(values) == 1 else json.dumps(value, ensure_ascii=False), value)
             if body.broken is not None:
                 raise body.broken
             self.answer.told_end = self.answer.told_end or not self.answer.is_empty
 
     def _apply(self, event: StreamEvent) -> list[Delta]:
-        if self._end_seen:
+        if self._end_seen:  # some servers send the usage behind the end mark
+            if isinstance(event.value, Mapping) and not event.value.get("choices"):
+                self.answer.counts.add(event.value)
             return []
         if event.end:
             self._end_seen = self.answer.told_end = True
@@ -103,7 +108,10 @@ class Reading:
         if wrong is not None:
             raise self._failed(wrong)
         if event.value is None:
-            raise self._unusable("holds an event that is no JSON")
+            if event.text[:1] not in _JSON:  # such as "keep-alive": it matters only if no answer comes
+                self._unexpected = self._stray = event.text
+                return []
+            raise self._unusable(f"holds an event that is no JSON: {self._quoted(event.text)}")
         if isinstance(event.value, list):
             return [delta for value in event.value for delta in self._apply(StreamEvent(event.name, event.text, value))]
         if not isinstance(event.value, Mapping):
@@ -111,6 +119,8 @@ class Reading:
         if not event.value.get("choices") and not self._unexpected:
             self._unexpected = "" if isinstance(event.value.get("choices"), list) else event.text
         deltas = self.answer.feed(chunk_of(event.value))
+        if event.value.get("done") is True and not event.value.get("choices"):
+            self.answer.told_end = self.answer.told_end or not self.answer.is_empty
         if self.answer.size > base.LARGEST_ANSWER:
             self._too_large = True
         return deltas
@@ -192,6 +202,8 @@ class Reading:
             return self._unusable(
                 f"is empty: {self._what_came() if self._unexpected else 'nothing came'}", address=True
             )
+        if self._stray:
+            return faults.broke_off(self._connection.place, self._stray, self._secrets, tries=base.FEW)
         return faults.unfinished(self._connection.place)
 
     def _unusable(self, what: str, *, address: bool = False) -> ModelError:
@@ -208,7 +220,8 @@ class Reading:
 
     def _broke_off(self, error: Exception) -> ModelError:
         words = str(error) or type(error).__name__
-        return self._paid(faults.broke_off(self._connection.place, words, self._secrets))
+        tries = base.FEW if isinstance(error, httpx2.DecodingError) else base.MANY  # which comes each time
+        return self._paid(faults.broke_off(self._connection.place, words, self._secrets, tries=tries))
 
     def _failed(self, body: Any) -> ModelError:
         """Return the error in a reply with status 200, as the same error with its own status would be returned."""
@@ -218,7 +231,10 @@ class Reading:
             # Nothing says whose error it is, and a few more tries do no harm.
             said = str(found).partition(f"answered {status or 400}: ")[2] or str(found)
             found = ModelError(
-                f"The model endpoint {self._connection.place} failed: {said}", kind=base.BAD_ANSWER, retryable=True
+                f"The model endpoint {self._connection.place} failed: {said}",
+                kind=base.BAD_ANSWER,
+                retryable=True,
+                unclear=True,
             )
         return self._paid(found)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from kubiya_worker.models.wire.numbers import position
+
 _WORDS: Final = ("message", "detail", "msg", "errors", "error_message", "error_msg", "status_msg", "fault")
 _HOLDERS: Final = ("response", "header", "responsemetadata", "result")  # envelopes that may hold the error
+_SUCCESS: Final = ("0", "200", "ok", "success")  # codes and words of an `error` that is none
 _FAILED: Final = ("error", "fail", "failed", "failure")  # words of `status`
 # Error types and codes, with the HTTP status that the same error has in a failed answer.
 _STATUS: Final = {
@@ -35,10 +38,17 @@ def error_in(value: Any, name: str = "") -> Any:
         return {"error": {"message": value}} if name == "error" and value.strip() else None
     if not isinstance(value, Mapping):
         return None
-    if value.get("error") or name == "error" or value.get("object") == "error" or value.get("type") == "error":
+    if (
+        _is_error(value.get("error"), value)
+        or name == "error"
+        or value.get("object") == "error"
+        or value.get("type") == "error"
+    ):
         return dict(value)
-    for choice in value.get("choices") or () if isinstance(value.get("choices"), list) else ():
-        if isinstance(choice, Mapping) and choice.get("error"):
+    for number, choice in enumerate(value["choices"] if isinstance(value.get("choices"), list) else ()):
+        place = position(choice.get("index")) if isinstance(choice, Mapping) else None
+        is_first = not (number if place is None else place)
+        if is_first and isinstance(choice, Mapping) and _is_error(choice.get("error"), choice):
             return {"error": choice["error"]}
     base = value.get("base_resp")
     if isinstance(base, Mapping) and base.get("status_code"):
@@ -52,6 +62,15 @@ def error_in(value: Any, name: str = "") -> Any:
         return dict(value)
     holders = (held for key, held in named.items() if key in _HOLDERS and isinstance(held, Mapping))
     return next((dict(held) for held in holders if _tells(held)), None)
+
+
+def _is_error(held: Any, around: Mapping[str, Any]) -> bool:
+    """Return whether `error` says that something went wrong; some servers send it beside each piece of an answer."""
+    if not isinstance(held, Mapping):
+        return bool(held)
+    if around.get("choices") and any(str(held.get(name)).lower() in _SUCCESS for name in ("code", "status", "message")):
+        return False
+    return any(held.values())
 
 
 def _is_answer(held: Any) -> bool:

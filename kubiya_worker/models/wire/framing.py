@@ -23,7 +23,18 @@ LARGEST: Final = 16 * 1024 * 1024  # bytes of one event, and of a body that is n
 _BOM: Final = b"\xef\xbb\xbf"
 _ENOUGH: Final = 16  # bytes at the beginning of a body that are enough to recognise its form
 _FIELD: Final = re.compile(rb"(data|event|id|retry)?[ \t]*:")
-_END: Final = "[DONE]"
+_END: Final = ("[DONE]", "DONE")
+_END_NAMES: Final = (
+    "done",
+    "end",
+    "close",
+    "complete",
+    "completed",
+    "finish",
+    "finished",
+    "eos",
+)  # names of a last event
+_QUOTED: Final = 2  # how often an object may have been encoded as a text
 
 Wait = Callable[[Awaitable[bytes]], Awaitable[bytes]]  # limits how long to wait for the next bytes
 
@@ -123,7 +134,8 @@ def events_of(name: str, text: str) -> list[StreamEvent]:
         parts = [event_of(name, line) for line in text.split("\n")]
         if all(part is None or part.end or part.value is not None for part in parts):
             return [part for part in parts if part is not None]
-    return [read]
+    values = None if read.value is not None or read.end else _glued(read.text)
+    return [read] if values is None else [StreamEvent(name, json.dumps(value), value) for value in values]
 
 
 def event_of(name: str, text: str) -> StreamEvent | None:
@@ -131,27 +143,57 @@ def event_of(name: str, text: str) -> StreamEvent | None:
     text = text.strip()
     while text.startswith("data:"):  # a proxy has added a second "data:"
         text = text[5:].strip()
-    if text.strip('"').upper() == _END or (not text and name == "done"):
+    if (
+        text.strip('"').upper() in _END
+        or (name in _END_NAMES and text[:1] != "{")
+        or (name in _END_NAMES and text == "{}")
+    ):
         return StreamEvent(name, text, end=True)
     if text in ("", "null"):
         return None
     try:
-        return StreamEvent(name, text, json.loads(text, strict=False))
+        return StreamEvent(name, text, _decoded(text))
     except (ValueError, RecursionError):
         # An unreadable event matters only if its name says that it carries an answer or an error.
         return StreamEvent(name, text) if name in ("", "message", "error") else None
 
 
+def _decoded(text: str) -> Any:
+    """Return the value of a JSON text; an object that was encoded as a text is that object. Raises ValueError."""
+    value = json.loads(text, strict=False)
+    for _ in range(_QUOTED):
+        if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+            break
+        value = json.loads(value, strict=False)
+    return value
+
+
+def _glued(text: str) -> list[Any] | None:
+    """Return the values of a text that holds several with nothing between them; None for any other text."""
+    values: list[Any] = []
+    at, reader = 0, json.JSONDecoder(strict=False)
+    while at < len(text):
+        if text[at : at + 1] not in ("{", "["):
+            return None
+        try:
+            value, at = reader.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            return None
+        values.append(value)
+        at = len(text) - len(text[at:].lstrip())
+    return values or None
+
+
 def documents(text: str) -> list[Any] | None:
-    """Return the JSON of a body that is not a stream: one value, or one per line; None when it is not JSON."""
+    """Return the JSON of a body that is not a stream: one value, or several; None when it is not JSON."""
     try:
         value = json.loads(text, strict=False)
         return value if isinstance(value, list) else [value]
     except (ValueError, RecursionError):
         pass
     lines = [line.strip().removeprefix("data:").strip() for line in text.split("\n")]
-    lines = [line for line in lines if line and line.upper() != _END]
+    lines = [line for line in lines if line and line.upper() not in _END]
     try:
         return [json.loads(line, strict=False) for line in lines]
     except (ValueError, RecursionError):
-        return None
+        return _glued(text.strip())

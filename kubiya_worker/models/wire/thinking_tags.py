@@ -19,6 +19,12 @@ TAGS: Final = {
     "<|begin_of_thought|>": "<|end_of_thought|>",
     "<|start_thinking|>": "<|end_thinking|>",
     "<|think|>": "<|/think|>",
+    "<|thinking|>": "<|/thinking|>",
+    "<|begin_of_thinking|>": "<|end_of_thinking|>",
+    "<|start_of_thought|>": "<|end_of_thought|>",
+    "<|inner_prefix|>": "<|inner_suffix|>",
+    "<|channel>thought": "<channel|>",
+    "<\uff5cbegin▁of▁thinking\uff5c>": "<\uff5cend▁of▁thinking\uff5c>",
     "<unused94>thought": "<unused95>",
     "<|channel|>analysis<|message|>": "<|end|>",
     "<|channel|>commentary<|message|>": "<|end|>",
@@ -28,6 +34,11 @@ TAGS: Final = {
 MARKS: Final = (
     "<|start|>assistant<|channel|>final<|message|>",
     "<|channel|>final<|message|>",
+    *(
+        f"{role}<|channel|>final{blank}<|constrain|>json<|message|>"
+        for role in ("", "<|start|>assistant")
+        for blank in ("", " ")
+    ),
     "<|begin_of_solution|>",
     "<|start_response|>",
 )
@@ -35,17 +46,26 @@ MARKS: Final = (
 ENDS: Final = ("<|return|>", "<|end|>", "<|end_of_solution|>", "<|end_response|>")
 _THINK: Final = ("think", "thinking")  # no answer begins with these tags
 _NAMES: Final = (*_THINK, "thought", "thoughts", "reasoning", "reason")
-_WORDS: Final = ("reflection", "analysis", "scratchpad", "inner_monologue", "chain_of_thought")
-_NAME: Final = rf"(?:[a-z0-9.]+[:_])?(?:{'|'.join(_NAMES)})|(?:[a-z0-9.]+:)?(?:{'|'.join(_WORDS)})"
-_OPEN: Final = re.compile(rf"<({_NAME})(?:\s[^<>]{{0,200}})?>")
+_WORDS: Final = (
+    *("reflection", "analysis", "scratchpad", "reasoning_scratchpad", "inner_monologue", "chain_of_thought"),
+    "antthinking",
+)
+_NAME: Final = (
+    rf"(?:[a-z0-9.]+[:_])?(?:{'|'.join(_NAMES)})|(?:[a-z0-9.]+:)?(?:{'|'.join(_WORDS)})|think_never_used_[0-9a-f]+"
+)
+_OPEN: Final = re.compile(rf"<({_NAME})(?:\s(?:[^<>]{{0,199}}[^<>/])?)?>")
+_NOTHING: Final = re.compile(rf"<(?:{'|'.join(_THINK)})\s*/>")  # a thought that was left out
 # What may be the beginning of such a tag.
-_OPENS: Final = re.compile(rf"<[a-z0-9.:_]{{0,30}}\s*|<(?:{_NAME})\s[^<>]{{0,200}}")
+_OPENS: Final = re.compile(rf"<[a-z0-9.:_]{{0,60}}\s*/?|<(?:{_NAME})\s[^<>]{{0,200}}")
 _CODE: Final = re.compile(r"`[^`]*`")
 # Closing tags that may stand alone, and the tags that open them.
 _ALONE: Final = {
     **{close: tag for tag, close in TAGS.items() if close != "<|end|>"},
     **{f"</{name}>": f"<{name}>" for name in (*_NAMES, "seed:think")},
 }
+
+_NEXT_PARTS: Final = ("<|start|>assistant<|channel|>final", "<|channel|>final")
+_NEXT_PART: Final = re.compile("(?=" + "|".join(map(re.escape, _NEXT_PARTS)) + ")")
 
 START, THOUGHT, BETWEEN, ANSWER = "start", "thought", "between", "answer"
 
@@ -107,12 +127,17 @@ class Splitter:
         low = stripped.lower()
         blanks = self._buffer[: len(self._buffer) - len(stripped)]
         opening = next((tag for tag in sorted(TAGS, key=len, reverse=True) if low.startswith(tag)), None)
+        if opening == "[think]" and not stripped.startswith(opening.upper()):
+            opening = None  # in small letters it is a word of the answer
         mark = next((mark for mark in MARKS if low.startswith(mark)), None)
         tags = (*TAGS, *MARKS)
         if not last and (_OPENS.fullmatch(low) or any(tag.startswith(low) and tag != low for tag in tags)):
             return []  # only blanks, or the beginning of a tag, perhaps of a longer one
-        named = _OPEN.match(low)
-        if named and (_is_think(named[1]) or self._no_other_thoughts()):
+        named, nothing = _OPEN.match(low), _NOTHING.match(low)
+        if nothing:
+            self._take_prefix(len(blanks) + nothing.end())
+            self._state = BETWEEN
+        elif named and (_is_think(named[1]) or self._no_other_thoughts()):
             self._opened_at, self._name = len(self.prefix) + (len(blanks) if self.prefix else 0), named[1]
             self._take_prefix(len(blanks) + named.end())
             self._close, self._state = f"</{named[1]}>", THOUGHT
@@ -129,14 +154,18 @@ class Splitter:
         return []
 
     def _thought(self, last: bool) -> list[TextPiece]:
-        found = _closing(self._close).search(self._buffer.lower())
+        low = self._buffer.lower()
+        next_part = _NEXT_PART.search(low) if self._close == "<|end|>" else None  # which ends a thought as well
+        found = _closing(self._close).search(low)
+        found = next_part if next_part and (found is None or next_part.start() < found.start()) else found
         if found:
             thought = self._buffer[: found.start()]
             self._take_prefix(found.end())
             self._nested = _count(f"<{self._name}>", self.prefix[self._opened_at :]) - 1 if self._name else 0
             self._state = BETWEEN
             return [TextPiece(thought, thought=True)]
-        keep = 0 if last else _open_end(self._buffer, (self._close,))
+        ends = (self._close, *_NEXT_PARTS) if self._close == "<|end|>" else (self._close,)
+        keep = 0 if last else _open_end(self._buffer, ends)
         thought = self._take_prefix(len(self._buffer) - keep)
         return [TextPiece(thought, thought=True), *(self._never_closed() if last else ())]
 
@@ -236,7 +265,7 @@ class Splitter:
 
 
 def _is_think(name: str) -> bool:
-    return re.split("[:_.]", name)[-1] in _THINK
+    return re.split("[:_.]", name)[-1] in _THINK or name.startswith("think_never_used_")
 
 
 def _closing(close: str) -> re.Pattern[str]:

@@ -67,35 +67,33 @@ class Calls:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def add(self, pieces: Iterable[Any], *, numbered: bool = False) -> int:
+    def add(self, pieces: Iterable[Any], *, numbered: bool = False, repeated: bool = False) -> int:
         """Take the pieces of one event and return their size.
 
-        `numbered` says that each is a separate call, by its place.
+        `numbered` says that each is a separate call, by its place; `repeated` that they may be those that came already.
         """
         size = 0
+        came = [call for call in self._calls if call.is_whole()] if repeated else []
         for number, raw in enumerate(pieces):
-            if isinstance(raw, Mapping):
-                size += self._add(raw, number if numbered else None)
+            if not isinstance(raw, Mapping):
+                continue
+            piece = _piece_of(raw, number if numbered else None)
+            same = next((c for c in came if c.name == piece.name and _same_json(c.joined, piece.arguments)), None)
+            if same is None:
+                size += self._add(raw, piece)
+            else:
+                came.remove(same)
         return size
 
     def complete(self) -> list[StreamedCall]:
-        """Return the calls, without those that have neither name nor arguments."""
+        """Return the calls, without those that have neither name nor arguments, or only repeat another's name."""
         calls = [call for call in self._calls if call.name.strip() or call.joined.strip()]
         if len(calls) > 1 and _repeats_name(calls[-1], calls[-2]):
             calls.pop()
-        return calls
+        return [call for call in calls if not any(_repeats_id(call, other) for other in calls)]
 
-    def _add(self, raw: Mapping[str, Any], place: int | None) -> int:
-        function = raw.get("function")
-        if not isinstance(function, Mapping):  # some servers leave out the object around name and arguments
-            function = {name: raw[name] for name in _OF_FUNCTION if name in raw}
-        index = position(raw.get("index"))
-        piece = CallPiece(
-            index=place if index is None else index,
-            id="" if raw.get("id") is None else str(raw["id"]),
-            name="" if function.get("name") is None else str(function["name"]),
-            arguments=_text(next((function[name] for name in _ARGUMENTS if function.get(name) is not None), None)),
-        )
+    def _add(self, raw: Mapping[str, Any], piece: CallPiece) -> int:
+        function = _function_of(raw)
         call = self._find(piece)
         if call is None:
             call = StreamedCall(index=piece.index)
@@ -115,7 +113,7 @@ class Calls:
             same_place = [call for call in same_id if None in (call.index, piece.index) or call.index == piece.index]
             if same_place:
                 return None if self._differs(same_place[-1], piece) else same_place[-1]
-            if same_id and not piece.name:
+            if same_id and (not piece.name or self._repeats(same_id[-1], piece)):
                 return same_id[-1]
             if same_id:
                 return None
@@ -134,7 +132,12 @@ class Calls:
         """Return whether the server gave the same id to two calls."""
         if not piece.name or not call.is_whole() or call.joined.strip() == "{}":
             return False
-        return is_object(piece.arguments) and not _same_json(call.joined, piece.arguments)
+        arguments = piece.arguments.strip()
+        return not arguments or (arguments[0] == "{" and arguments != "{}" and not _same_json(call.joined, arguments))
+
+    def _repeats(self, call: StreamedCall, piece: CallPiece) -> bool:
+        """Return whether a piece is the whole call again, at another place."""
+        return call.name == piece.name and call.is_whole() and _same_json(call.joined, piece.arguments)
 
     def _begins(self, last: StreamedCall, piece: CallPiece) -> bool:
         """Return whether a piece begins another call than the last one at its place.
@@ -161,19 +164,35 @@ class Calls:
         if not piece.arguments:
             return
         if call.is_whole():
-            if _same_json(call.joined, piece.arguments):
-                return  # the server repeats the whole call
+            if piece.arguments.strip() == "{}" or _same_json(call.joined, piece.arguments):
+                return  # the server repeats the whole call, or ends it with an empty one
             if call.joined.strip() == "{}" and is_object(piece.arguments):
                 call.pieces.clear()
         call.pieces.append(piece.arguments)
 
     def _name(self, call: StreamedCall, name: str) -> None:
-        if not name or (name == call.name and call.name + name not in self._tools):
+        if not name or (name.strip() == call.name.strip() and call.name + name not in self._tools):
             return
         if not call.name or (name.startswith(call.name) and call.name + name not in self._tools):
             call.name = name  # the first piece of the name, or all of it so far
         elif not call.joined:
             call.name += name
+
+
+def _function_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a call's name and arguments; some servers leave out the object around them."""
+    function = raw.get("function")
+    return function if isinstance(function, Mapping) else {name: raw[name] for name in _OF_FUNCTION if name in raw}
+
+
+def _piece_of(raw: Mapping[str, Any], place: int | None) -> CallPiece:
+    function, index = _function_of(raw), position(raw.get("index"))
+    return CallPiece(
+        index=place if index is None else index,
+        id="" if raw.get("id") is None else str(raw["id"]),
+        name="" if function.get("name") is None else str(function["name"]),
+        arguments=_text(next((function[name] for name in _ARGUMENTS if function.get(name) is not None), None)),
+    )
 
 
 def is_object(text: str) -> bool:
@@ -204,6 +223,16 @@ def _is_inside(call: StreamedCall, arguments: str) -> bool:
 def _repeats_name(last: StreamedCall, before: StreamedCall) -> bool:
     """Return whether the last call only repeats the name of the one before it, at the end of the stream."""
     return not last.id and not last.joined.strip() and last.name == before.name and last.index == before.index
+
+
+def _repeats_id(call: StreamedCall, other: StreamedCall) -> bool:
+    """Return whether a call without arguments only repeats the id and the name of another."""
+    return (
+        call is not other
+        and bool(call.id and other.joined.strip())
+        and not call.joined.strip()
+        and (call.id, call.name, call.index) == (other.id, other.name, other.index)
+    )
 
 
 def _text(arguments: Any) -> str:

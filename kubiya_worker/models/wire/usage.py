@@ -9,9 +9,15 @@ from typing import Any, Final
 from kubiya_worker.models.wire.numbers import finite
 from kubiya_worker.protocol.execution import Usage
 
-_IN: Final = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokenCount", "prompt_token_count")
-_OUT: Final = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokenCount", "generated_tokens")
-_TOTAL: Final = ("total_tokens", "totalTokenCount", "total_token_count")
+_IN: Final = (
+    *("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokenCount", "prompt_token_count"),
+    *("input_token_count", "promptTokens", "inputTokens"),
+)
+_OUT: Final = (
+    *("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokenCount", "generated_tokens"),
+    *("output_token_count", "generated_token_count", "completionTokens", "outputTokens"),
+)
+_TOTAL: Final = ("total_tokens", "totalTokenCount", "total_token_count", "totalTokens")
 _READ: Final = (
     "cached_tokens",
     "prompt_cache_hit_tokens",
@@ -23,6 +29,10 @@ _READ: Final = (
     "cached_content_token_count",
     "num_cached_tokens",
     "cached_prompt_tokens",
+    "prompt_cached_tokens",
+    "cached_input_tokens",
+    "cache_hit_tokens",
+    "cachedTokens",
 )
 _WRITTEN: Final = (
     "cache_creation_input_tokens",
@@ -34,11 +44,19 @@ _WRITTEN: Final = (
 )
 _PER_TERM: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")  # fields of Anthropic's `cache_creation`
 _DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "promptTokensDetails", "inputTokensDetails")
-_OUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details")
-_PLACES: Final = ("usage", "usageMetadata", "usage_metadata", "token_usage", "amazon-bedrock-invocationMetrics")
+_INNER: Final = ("tokens", "billed_units")  # objects that hold the numbers within a usage object
+_PLACES: Final = (
+    "usage",
+    "usageMetadata",
+    "usage_metadata",
+    "token_usage",
+    "meta_info",
+    "amazon-bedrock-invocationMetrics",
+)
 
 _COSTS: Final = ("cost", "total_cost", "estimated_cost", "cost_usd", "response_cost")
 _COST_PLACES: Final = ("response_cost", "cost", "x-litellm-response-cost")
+_EXCLUDED: Final = ("cache_read_input_tokens", "cacheReadInputTokens")  # of APIs whose input leaves out such tokens
 _TICKS: Final = "cost_in_usd_ticks"  # 1e-10 USD
 _COST_HEADERS: Final = ("x-litellm-response-cost", "x-response-cost", "x-cost-usd")
 
@@ -64,7 +82,7 @@ class TokenCounts:
             if any(numbers.values()) or (numbers and not self.numbers):
                 # A sum does not fall back to nothing: some servers end with zeros.
                 self.numbers.update({name: n for name, n in numbers.items() if n or not self.numbers.get(name)})
-                self.excludes_cached = _first(raw, _IN[:1]) is None and "cache_read_input_tokens" in raw
+                self.excludes_cached = _first(raw, _IN[:1]) is None and bool(set(raw) & set(_EXCLUDED))
                 had_counts = True
             self._charge(cost_of(raw))
         self._own.update(_own_counts(chunk))
@@ -89,15 +107,19 @@ class TokenCounts:
         numbers = self.numbers if any(self.numbers.values()) else self._own
         read, written = numbers.get("read", 0), numbers.get("written", 0)
         taken, given = numbers.get("in"), numbers.get("out")
-        total, thought = numbers.get("total"), numbers.get("thought", 0)
+        total = numbers.get("total")
         if taken is None:
             taken = max(0, (total or 0) - (given or 0))
         elif self.excludes_cached or read + written > taken:
             taken += read + written
         if given is None:
             given = max(0, (total or 0) - taken)
-        elif thought and total == taken + given + thought:
-            given += thought  # this server does not count thoughts in the answer's tokens
+        elif total and total > taken + given:
+            rest = total - taken - given
+            if rest == read + written:
+                taken += rest  # this server does not count tokens of its cache in the input's
+            else:
+                given += rest  # nor this one thoughts in the answer's
         return Usage(taken, given, read, written)
 
 
@@ -128,7 +150,10 @@ def _usages(chunk: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             inner = _mapping(holder).get("usage")
             if isinstance(inner, Mapping):
                 yield inner
-    yield from (chunk[place] for place in _PLACES if isinstance(chunk.get(place), Mapping))
+    if not choices and _first(chunk, _IN) is not None:
+        yield chunk  # an event that is a usage object itself
+    for held in (chunk[place] for place in _PLACES if place in chunk):
+        yield from (usage for usage in (held if isinstance(held, list) else [held]) if isinstance(usage, Mapping))
 
 
 def _own_counts(chunk: Mapping[str, Any]) -> dict[str, int]:
@@ -146,15 +171,14 @@ def _own_counts(chunk: Mapping[str, Any]) -> dict[str, int]:
 
 def _numbers(raw: Mapping[str, Any]) -> dict[str, int | None]:
     details = [raw, *(_mapping(raw.get(name)) for name in _DETAILS)]
-    outs = [raw, *(_mapping(raw.get(name)) for name in _OUT_DETAILS)]
+    holders = [raw, *(_mapping(raw.get(name)) for name in _INNER)]
     per_term = [_count(_mapping(raw.get("cache_creation")).get(name)) or 0 for name in _PER_TERM]
     return {
-        "in": _first(raw, _IN),
-        "out": _first(raw, _OUT),
+        "in": next((n for held in holders if (n := _first(held, _IN)) is not None), None),
+        "out": next((n for held in holders if (n := _first(held, _OUT)) is not None), None),
         "total": _first(raw, _TOTAL),
         "read": _most(details, _READ),
         "written": _most(details, _WRITTEN) or sum(per_term) or None,
-        "thought": _most(outs, ("reasoning_tokens", "thoughtsTokenCount")),
     }
 
 

@@ -60,6 +60,8 @@ ONE, TWO = '{"command": "one"}', '{"command": "two"}'
         ],
         [{"tool_calls": [{"function": {"name": "shell", "arguments": text}} for text in (ONE, TWO)]}],
         [{"tool_calls": [{"id": text, "function": {"name": "shell", "arguments": text}} for text in (ONE, TWO)]}],
+        [call("", "shell", index=0, id="a"), call(ONE), call("", "shell", index=0, id="a"), call(TWO)],
+        [call(ONE[:6], "shell", id="a"), call(ONE[6:]), call(TWO[:6], "shell", id="a"), call(TWO[6:])],
     ],
 )
 def test_two_calls_stay_two(pieces: list[dict[str, Any]]) -> None:
@@ -87,6 +89,8 @@ def test_two_calls_stay_two(pieces: list[dict[str, Any]]) -> None:
         [call(ONE[:4], "shell", index=0, id="a"), call(ONE[:9], index=0), call(ONE, index=0)],
         [call(ONE[:4], "shell", index=0, id="a"), call(ONE[4:], index=0), call(ONE, index=0)],
         [call(None, "shell", index=0, id="a"), call(ONE, index=0)],
+        [call(ONE, "shell", index=0, id="a"), call({}, index=0)],
+        [call(ONE, "shell", index=0, id="a"), call(ONE, "shell", index=1, id="a")],
         [{"function_call": {"name": "shell", "arguments": ONE[:3]}}, {"function_call": {"arguments": ONE[3:]}}],
     ],
 )
@@ -145,6 +149,17 @@ def test_tags_are_found_wherever_they_are_cut(cut: int) -> None:
         ('<thinking time="3">a</thinking>b', "b"),
         ("<think>a</thinking>\nb", "b"),
         ("<thought>a<thought>b</thought>c</thought>d", "d"),
+        ("<think/>b", "b"),
+        ("<think />\nb", "b"),
+        ("<think_never_used_51bce0c7>a</think_never_used_51bce0c7>b", "b"),
+        ("<antThinking>a</antThinking>b", "b"),
+        ("<|inner_prefix|>a<|inner_suffix|>b", "b"),
+        ("<|channel>thought\na<channel|>b", "b"),
+        ("<|begin_of_thinking|>a<|end_of_thinking|>b", "b"),
+        ("<|channel|>analysis<|message|>a<|start|>assistant<|channel|>final<|message|>b", "b"),
+        ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>b", "b"),
+        ("[think] about it", "[think] about it"),
+        ("<thinkpad>a</thinkpad>", "<thinkpad>a</thinkpad>"),
         ("  indented", "  indented"),
         ("<", "<"),
     ],
@@ -157,7 +172,9 @@ def test_only_a_thought_before_the_answer_is_taken_out(text: str, answer: str, c
         assert found.prefix + found.text in (text, text.removesuffix("<|return|>"))
 
 
-@pytest.mark.parametrize("tag", ["thought", "reasoning", "reflection", "Analysis", "scratchpad", "chain_of_thought"])
+@pytest.mark.parametrize(
+    "tag", ["thought", "reasoning", "reflection", "Analysis", "REASONING_SCRATCHPAD", "chain_of_thought"]
+)
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
@@ -272,6 +289,13 @@ def test_a_choice_that_is_the_only_one_counts_whatever_its_number() -> None:
             Usage(10, 105),
         ),
         ({"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}, Usage(10, 5)),
+        ({"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}, Usage(10, 5)),
+        ({"inputTokens": 2, "outputTokens": 5, "totalTokens": 15, "cacheReadInputTokens": 8}, Usage(10, 5, 8)),
+        ({"promptTokens": 10, "completionTokens": 5}, Usage(10, 5)),
+        ({"billed_units": {"input_tokens": 9}, "tokens": {"input_tokens": 10, "output_tokens": 5}}, Usage(10, 5)),
+        ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115}, Usage(10, 105)),
+        ({"prompt_tokens": 10, "completion_tokens": 5, "cached_input_tokens": 8}, Usage(10, 5, 8)),
+        ({"input_token_count": 10, "generated_token_count": 5}, Usage(10, 5)),
         ({"prompt_tokens": "10", "completion_tokens": 5.0, "prompt_tokens_details": None}, Usage(10, 5)),
     ],
 )
@@ -281,6 +305,8 @@ def test_a_choice_that_is_the_only_one_counts_whatever_its_number() -> None:
         lambda usage: {"choices": [], "usage": usage},
         lambda usage: {"choices": [], "usage": None, "x_groq": {"usage": usage}},
         lambda usage: {"choices": [{"index": 0, "delta": {}, "usage": usage}]},
+        lambda usage: {"choices": [], "meta_info": usage},
+        lambda usage: {"choices": [], "usage": [usage]},
     ],
 )
 def test_usage_is_found_in_every_place_and_under_every_name(usage: Any, expected: Usage, place: Any) -> None:
@@ -386,14 +412,18 @@ def test_what_nobody_here_knows_is_kept_in_its_place() -> None:
     assert answer.calls.complete()[0].extra == {"thought_signature": "sig", "function_note": "x"}
 
 
-def test_a_message_that_repeats_what_came_in_pieces_adds_nothing() -> None:
+@pytest.mark.parametrize("same", [{"id": "a"}, {}])
+def test_a_message_that_repeats_what_came_in_pieces_adds_nothing(same: dict[str, Any]) -> None:
     answer = AnswerBuilder(("shell",))
     answer.feed({"choices": [{"delta": {"content": "Hello ", "reasoning_content": "hm"}}]})
     answer.feed({"choices": [{"delta": call(ONE, "shell", id="a", index=0)}]})
-    whole = {"content": "Hello you", "reasoning_content": "hm", **call(ONE, "shell", id="a")}
+    answer.feed({"choices": [{"delta": call(TWO, "shell", id="b", index=0)}]})
+    both = [*call(ONE, "shell", **same)["tool_calls"], *call(TWO, "shell")["tool_calls"]]
+    whole = {"content": "Hello you", "reasoning_content": "hm", "tool_calls": both}
     answer.feed({"choices": [{"message": whole, "finish_reason": "stop"}]})
     answer.end()
-    assert (answer.text, answer.fields, calls(answer)) == ("Hello you", {"reasoning_content": "hm"}, [("shell", ONE)])
+    assert (answer.text, answer.fields) == ("Hello you", {"reasoning_content": "hm"})
+    assert calls(answer) == [("shell", ONE), ("shell", TWO)]
 
 
 def test_content_in_parts_has_its_thoughts_taken_out() -> None:
@@ -458,3 +488,15 @@ def test_an_answer_may_come_in_an_envelope(name: str) -> None:
     assert chunk_of({"code": 0, "message": "success", name: inner, "usage": {"x": 1}}) == {**inner, "usage": {"x": 1}}
     assert chunk_of({name: {"choices": None}}) == {name: {"choices": None}}
     assert chunk_of({"choices": [1], name: inner})["choices"] == [1]
+
+
+@pytest.mark.parametrize("reason", [{"type": "length", "length": 10}, ["length"], {"reason": "length"}, " length "])
+def test_a_reason_may_stand_in_an_object_or_a_list(reason: Any) -> None:
+    answer = AnswerBuilder()
+    answer.feed({"choices": [{"delta": {"content": "Half"}, "finish_reason": reason}]})
+    assert answer.reason == "length"
+
+
+@pytest.mark.parametrize("text", ["", " \n", "\u200b", "\ufeff\u2060", "\u00a0\u3000"])
+def test_text_that_nobody_sees_is_none(text: str) -> None:
+    assert said({"content": text}).is_empty

@@ -53,6 +53,10 @@ STREAMS = [
     b'\n\ndata: {"a": "x\xc3\xb6y"}\n\ndata: [done]\n\n',
     b'data: null\n\ndata: {"a": "x\xc3\xb6y"}\n\ndata: "[DONE]"\n\n',
     b'event: ping\ndata:\n\ndata: {"a": "x\xc3\xb6y"}\n\nevent: done\ndata:\n\n',
+    b'data: {"a": "x\xc3\xb6y"}\n\ndata: DONE\n\n',
+    b'data: {"a": "x\xc3\xb6y"}\n\nevent: end\ndata: {}\n\n',
+    b'data: {"a": "x\xc3\xb6y"}\n\nevent: close\ndata: bye\n\n',
+    b'data: "{\\"a\\": \\"x\xc3\xb6y\\"}"\n\ndata: [DONE]\n\n',
 ]
 
 
@@ -98,7 +102,14 @@ def test_json_may_come_in_lines() -> None:
     assert framing.documents('{"a": 1}') == [{"a": 1}]
     assert framing.documents('{"a": 1}\n\n{"a": 2}\n[DONE]\n') == [{"a": 1}, {"a": 2}]
     assert framing.documents('[{"a": 1}]') == [{"a": 1}]
+    assert framing.documents('{"a": 1}{"a": 2} [3]\n') == [{"a": 1}, {"a": 2}, [3]]
+    assert framing.documents('{"a": 1} and {"a": 2}') is None
     assert framing.documents('{"a": ') is None
+
+
+def test_several_objects_may_stand_in_one_event() -> None:
+    _, events = read(b'data: {"a": 1}{"a": 2}\n\ndata: {"a": 1}{"a"\n\n')
+    assert [event.value for event in events] == [{"a": 1}, {"a": 2}, None]
 
 
 STRAY = [
