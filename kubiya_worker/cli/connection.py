@@ -22,7 +22,7 @@ from kubiya_worker.launch.stack_folder import default_folder, read_env
 from kubiya_worker.protocol.names import DEFAULT_CONTROL_PLANE_URL, REASON_HEADER
 from kubiya_worker.settings import cli_context
 from kubiya_worker.settings.file import read_secret
-from kubiya_worker.settings.sources import misspelled
+from kubiya_worker.settings.sources import BAD_KEY, misspelled
 from kubiya_worker.settings.table import BY_NAME
 from kubiya_worker.settings.value_types import url as parse_url
 from kubiya_worker.settings.value_types import without_credentials
@@ -53,11 +53,13 @@ def connect(environ: Mapping[str, str] | None = None) -> Api:
         base = parse_url(url.strip())
     except ValueError as error:
         shown = without_credentials(url)
-        raise ConfigurationError(f"{name} {shown!r} is not {error}", remedy="Correct it") from error
+        raise ConfigurationError(
+            f"{name} {shown!r} is not {error}", remedy=f"Correct it, or unset it for {default}"
+        ) from error
     if not key:
         raise NotAllowed("No API key is given", remedy=local_stack(environ) or "Set KUBIYA_API_KEY, or run kubiya dev")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise NotAllowed("The API key contains characters that a key cannot have", remedy="Check KUBIYA_API_KEY")
+        raise NotAllowed("The API key contains characters that a key cannot have", remedy=BAD_KEY)
     use_ca_bundle_of_environment(os.environ)
     return Api(base, key, environ)
 

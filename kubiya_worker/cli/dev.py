@@ -165,7 +165,9 @@ def dev(
     try:
         parse_queue(queue_id)
     except ValueError as error:
-        raise UsageError(f"--queue-id {queue_id!r} is not {error}") from error
+        raise UsageError(
+            f"--queue-id {queue_id!r} is not {error}", remedy="Leave it out for the queue 'default'"
+        ) from error
     options = StackOptions(
         state_dir=state_dir.expanduser().absolute() if state_dir else default_folder(os.environ),
         port=port,

@@ -98,7 +98,9 @@ def _manner_of(
     try:
         limit = seconds(0, 366 * 86400)(timeout) if timeout is not None else None
     except ValueError as error:
-        raise UsageError(f"--timeout {timeout!r} is not {error}") from error
+        raise UsageError(
+            f"--timeout {timeout!r} is not {error}", remedy="Leave it out to wait without a limit"
+        ) from error
     if interactive and not keyboard:
         raise UsageError("--interactive needs a terminal", remedy="Leave it out, or use the API's /message")
     return Manner(
@@ -137,7 +139,9 @@ def has_keyboard(environ: Mapping[str, str]) -> bool:
     try:
         return not boolean(quiet) and sys.stdin.isatty()
     except ValueError as error:
-        raise ConfigurationError(f"KUBIYA_NON_INTERACTIVE {quiet!r} is not {error}", remedy="Correct it") from error
+        raise ConfigurationError(
+            f"KUBIYA_NON_INTERACTIVE {quiet!r} is not {error}", remedy="Unset it to be asked at a terminal"
+        ) from error
 
 
 @click.group(name="exec", context_settings={"help_option_names": ["-h", "--help"]})

@@ -105,7 +105,9 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="Check the file") from error
     except ValueError as error:
-        raise UsageError(f"{path} is no JSON: {error}", remedy="Correct it") from error
+        raise UsageError(
+            f"{path} is no JSON: {error}", remedy="Save the body of a delivery in it, as the sender posts it"
+        ) from error
     if not isinstance(found, dict):
         raise UsageError(f"{path} holds no JSON object", remedy="A delivery is an object")
     return found

@@ -119,7 +119,10 @@ class RunApi:
         body = {"reason": reason} if reason else {}
         told = self.api.ask("POST", f"/executions/{quote(execution_id, safe='')}/cancel", body) or {}
         if not told.get("success", True):
-            raise UsageError(str(told.get("error") or "The execution cannot be cancelled"))
+            raise UsageError(
+                str(told.get("error") or "The execution cannot be cancelled"),
+                remedy=f"kubiya runs show {execution_id} says how it stands",
+            )
         return str(told.get("message") or "cancelled")
 
     def retry(self, execution_id: str, queue: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from kubiya_worker.cli.progress import ExecutionProgress
 from kubiya_worker.cli.render import Renderer
 from kubiya_worker.cli.stream import END, FAILED, Follower, Frame
 from kubiya_worker.cli.terminal import Paint
-from kubiya_worker.errors import EX_OK, WorkerError
+from kubiya_worker.errors import EX_OK
 from kubiya_worker.protocol import execution as ex
 
 
@@ -58,7 +58,7 @@ class EventLog:
                 select.select([follower.fileno()], [], [])
                 for frame in follower.take_frames():
                     if frame.event_type == FAILED:
-                        raise frame.error or WorkerError("The stream failed")
+                        raise frame.fault
                     if frame.event_type == END:
                         now = api.execution(self._execution_id)
                         self._end(now)

@@ -24,7 +24,7 @@ from kubiya_worker.cli.run_calls import RunReading
 from kubiya_worker.cli.run_test_checks import AskedNow, CheckedLine, checked
 from kubiya_worker.cli.run_test_file import APPROVED, NamedTest, PersonsAnswer, RunTest
 from kubiya_worker.cli.stream import END, FAILED, Follower, Frame
-from kubiya_worker.errors import UsageError, WorkerError
+from kubiya_worker.errors import UsageError
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 
@@ -205,7 +205,7 @@ class _PlayedRun:
                     return
                 for frame in follower.take_frames():
                     if frame.event_type == FAILED:
-                        raise frame.error or WorkerError("The stream failed")
+                        raise frame.fault
                     if frame.event_type == END:
                         return
                     yield frame

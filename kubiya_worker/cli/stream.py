@@ -34,6 +34,12 @@ class Frame:
     timestamp: str | None = None
     error: WorkerError | None = None
 
+    @property
+    def fault(self) -> WorkerError:
+        """Return the error of a FAILED frame; no other has one."""
+        assert self.error is not None
+        return self.error
+
 
 def sequence_of(event_id: str) -> int:
     """Return the number in `{execution}_{number}_{micros}` (docs/protocol.md#c3); 0 when there is none."""

@@ -40,9 +40,15 @@ async def connected(settings: Settings, reason: str) -> AsyncIterator[tuple[Clie
             client = await asyncio.wait_for(connecting, CONNECT)
             yield client, settings.task_queue or registration.task_queue_name
         except TimeoutError:
-            raise Unavailable(f"Temporal at {address} does not answer", remedy="Run kubiya doctor") from None
+            raise Unavailable(
+                f"Temporal at {address} does not answer",
+                remedy="Run kubiya doctor: it tries the address, TLS and the key",
+            ) from None
         except RPCError as error:
-            raise Unavailable(f"Temporal at {address} refuses: {error.message}", remedy="Run kubiya doctor") from error
+            raise Unavailable(
+                f"Temporal at {address} refuses: {error.message}",
+                remedy="Run kubiya doctor: it tries the address, TLS and the key",
+            ) from error
     finally:
         try:
             control_plane.disconnect(registration.worker_id, reason=reason, exit_code=0)

@@ -28,7 +28,7 @@ from kubiya_worker.cli.render import Renderer, is_question
 from kubiya_worker.cli.stream import END, FAILED, Follower, Frame
 from kubiya_worker.cli.terminal import Paint
 from kubiya_worker.control_plane.errors import ControlPlaneError, Unreachable
-from kubiya_worker.errors import EX_OK, EX_TEMPFAIL, UsageError, WorkerError
+from kubiya_worker.errors import EX_OK, EX_TEMPFAIL, UsageError
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 
@@ -121,7 +121,7 @@ class ExecutionWatch:
 
     def _handle(self, frame: Frame) -> None:
         if frame.event_type == FAILED:
-            raise frame.error or WorkerError("The stream failed")
+            raise frame.fault
         if frame.event_type == END:
             self._finish()
             return

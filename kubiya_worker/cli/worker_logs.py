@@ -55,7 +55,7 @@ def logs(
             text=execution or "",
         )
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error), remedy="kubiya worker logs --help has examples") from error
     if stack is not None:
         _print_file(stack.log_file, selection, count, since, follow, as_json)
         return

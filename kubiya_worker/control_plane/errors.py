@@ -70,7 +70,7 @@ class Refused(ControlPlaneError):
 def from_status(status: int, message: str, retry_after: float | None) -> ControlPlaneError:
     """Return the error for an HTTP status of 400 or above."""
     if status in (401, 403):
-        return Unauthorized(message, remedy="Check KUBIYA_API_KEY", status=status)
+        return Unauthorized(message, remedy="Check KUBIYA_API_KEY: kubiya doctor tries it", status=status)
     if status in RETRYABLE_STATUS or status >= 500:
         return Unreachable(message, remedy="It is tried again", status=status, retry_after=retry_after)
     return Refused(message, status=status)

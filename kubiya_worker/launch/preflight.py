@@ -31,7 +31,8 @@ def check(settings: Settings) -> Queue:
         return _read(control_plane.get_queue(settings.queue_id), settings)
     except Unauthorized as error:
         raise NotAllowed(
-            f"The control plane at {settings.control_plane_url} refuses the API key", remedy="Check KUBIYA_API_KEY"
+            f"The control plane at {settings.control_plane_url} refuses the API key",
+            remedy="Check KUBIYA_API_KEY: kubiya doctor tries it",
         ) from error
     except Unreachable as error:
         raise Unavailable(error.message, remedy="Check CONTROL_PLANE_GATEWAY_URL and the network") from error

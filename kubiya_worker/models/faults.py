@@ -219,7 +219,10 @@ def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iter
         )
     if finish == "error" or kind == finish_reasons.ERROR:
         return ModelError(
-            f"The answer of {place} cannot be used ({provider_reason})", kind=base.BAD_ANSWER, retryable=True
+            f"The answer of {place} cannot be used ({provider_reason})",
+            kind=base.BAD_ANSWER,
+            retryable=True,
+            remedy="Try again, or give the agent another model",
         )
     return None
 

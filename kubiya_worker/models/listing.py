@@ -142,7 +142,10 @@ def _ask(endpoint: ListedEndpoint, seconds: float, verify: str | bool) -> ModelL
             _check(endpoint, reply.status_code)
             raw = reply.raw.read(MOST_BYTES + 1, decode_content=True)
     if len(raw) > MOST_BYTES:
-        raise Unavailable(f"The model list of {endpoint.url} has more than {MOST_BYTES // 10**6} MB")
+        raise Unavailable(
+            f"The model list of {endpoint.url} has more than {MOST_BYTES // 10**6} MB",
+            remedy="Check that the address is one of models; if it is, name a model by its id without the list",
+        )
     try:
         document = json.loads(raw)
         models = parse(document)

@@ -46,7 +46,11 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
     if type(error).__name__ in _NO_CREDENTIALS:
         return ModelError(f"There is no valid key for {place}", kind=base.AUTH, remedy=remedies.key(place))
     if isinstance(error, pai.UserError):
-        return ModelError(f"The model endpoint {place} failed: {words}", kind=base.BAD_REQUEST)
+        return ModelError(
+            f"The model endpoint {place} failed: {words}",
+            kind=base.BAD_REQUEST,
+            remedy="Check the agent's model and its settings",
+        )
     return None
 
 

@@ -43,12 +43,14 @@ class PayloadOptions:
         compression = environ.get(COMPRESSION_VARIABLE, "").strip().lower() or "none"
         if compression not in COMPRESSION:
             raise ConfigurationError(
-                f"{COMPRESSION_VARIABLE} {compression!r} is not one of {', '.join(COMPRESSION)}", remedy="Correct it"
+                f"{COMPRESSION_VARIABLE} {compression!r} is not one of {', '.join(COMPRESSION)}",
+                remedy="Correct it, or unset it for no compression",
             )
         size = environ.get(FROM_VARIABLE, "").strip() or str(STORED_FROM)
         if not size.isdecimal() or not LEAST <= int(size) <= MOST:
             raise ConfigurationError(
-                f"{FROM_VARIABLE} {size!r} is not a whole number from {LEAST} to {MOST}", remedy="Correct it"
+                f"{FROM_VARIABLE} {size!r} is not a whole number from {LEAST} to {MOST}",
+                remedy=f"Correct it, or unset it for {STORED_FROM}",
             )
         keys, storage = (environ.get(name, "").strip() or None for name in (KEYS_VARIABLE, STORAGE_VARIABLE))
         return cls.of(keys, compression, storage, int(size))

@@ -151,7 +151,10 @@ def _inlined(claim: StorageDriverClaim) -> Payload:
     try:
         return Payload.FromString(base64.b64decode(claim.claim_data[INLINE], validate=True))
     except Exception as error:  # protobuf's DecodeError, binascii.Error: it comes out of a history
-        raise Undecodable("The bytes to store are not a payload") from error
+        raise Undecodable(
+            "The bytes to store are not a payload",
+            remedy="Give this worker the payload settings and the version of the one that wrote it",
+        ) from error
 
 
 class S3Client(S3StorageDriverClient):

@@ -44,7 +44,7 @@ def register(settings: Settings, control_plane: ControlPlane, stopping: threadin
         except Unauthorized as error:
             raise NotAllowed(
                 f"The control plane at {control_plane.base_url} refuses the API key: {error.message}",
-                remedy="Check KUBIYA_API_KEY",
+                remedy="Check KUBIYA_API_KEY: kubiya doctor tries it",
             ) from error
         except Refused as error:
             if error.status == 404:

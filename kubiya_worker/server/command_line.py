@@ -192,7 +192,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         if told:  # it may hold a password, which a command line must not
             made.set_defaults(database=address.place_of(told))
     except ValueError as error:
-        raise UsageError(f"{VARIABLE}: {error}") from error
+        raise UsageError(
+            f"{VARIABLE}: {error}", remedy="Name an SQLite file, or postgresql://USER@HOST/NAME"
+        ) from error
     _of_variables(made, os.environ)
     options = made.parse_args(argv)
     shared = isinstance(options.database, PostgresAddress)

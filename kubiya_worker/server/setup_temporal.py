@@ -32,7 +32,9 @@ async def _set_up(temporal: Temporal) -> list[str]:
         client = await temporal.client()
         added = await search_attributes.add(client)
     except TemporalDown as error:
-        raise Unavailable(str(error)) from error
+        raise Unavailable(
+            f"No search attribute was added: {error}", remedy="Check --temporal-address and --temporal-namespace"
+        ) from error
     except RPCError as error:
         raise NotAllowed(
             f"Temporal does not let this key add search attributes to {place}: {error.message}",

@@ -104,4 +104,7 @@ def _url(value: Any, where: str) -> str | None:
     try:
         return str(url(value))
     except ValueError as error:
-        raise ConfigurationError(f"{where}: api-url {value!r} is not {error}", remedy="Correct it") from error
+        raise ConfigurationError(
+            f"{where}: api-url {value!r} is not {error}",
+            remedy="Correct it in that file, or set KUBIYA_CONTROL_PLANE_BASE_URL",
+        ) from error

@@ -73,7 +73,7 @@ def read(path: Path, known_keys: Iterable[str]) -> dict[str, FileEntry]:
                 walk(value, key)
             elif key not in known_keys:
                 near = difflib.get_close_matches(key, [*known_keys, *sections], 1)
-                remedy = f"Did you mean {near[0]!r}?" if near else "kubiya config explain lists the options"
+                remedy = f"Did you mean {near[0]!r}?" if near else "Remove it; kubiya config explain lists the keys"
                 raise ConfigurationError(f"{where}: unknown key {key!r}", remedy=remedy)
             elif not isinstance(value, yaml.ScalarNode):
                 raise ConfigurationError(f"{where}: {key} has to be a single value", remedy=_EXAMPLE)

@@ -19,6 +19,7 @@ DEFAULT_FILE: Final = Path("~/.kubiya/worker-config.yaml")
 DEFAULT: Final = "default"
 PREFIXES: Final = ("KUBIYA_", "CONTROL_PLANE_", "TEMPORAL_", "ENFORCER_")
 NEAR: Final = 0.9  # similarity of a misspelt variable to a known one: it differs in a letter or two
+BAD_KEY: Final = "Check KUBIYA_API_KEY: copy the key again, without quotes, spaces or line breaks"
 _HEADER: Final = re.compile(r"[!-~]+")  # characters that an HTTP header carries unchanged
 
 
@@ -125,7 +126,7 @@ def resolve(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
             "No API key is given", remedy="Set KUBIYA_API_KEY, or KUBIYA_API_KEY_FILE to a file that holds it"
         )
     if not _HEADER.fullmatch(values["api_key"]):
-        raise NotAllowed("The API key contains characters that a key cannot have", remedy="Check KUBIYA_API_KEY")
+        raise NotAllowed("The API key contains characters that a key cannot have", remedy=BAD_KEY)
     return Settings(**values)
 
 
@@ -138,7 +139,7 @@ def _origin(
         except ValueError as error:
             flag_and_value = f"{option.flag}{_displayed(option, flags[option.name])}"
             raise UsageError(
-                f"{flag_and_value} is not {error}", remedy=f"kubiya config explain {option.name} says what it takes"
+                f"{flag_and_value} is not {error}", remedy=_correction(option, f"leave {option.flag} out")
             ) from error
     for name in option.env:
         if environ.get(name, "").strip():
@@ -164,7 +165,17 @@ def _parsed(option: Option, value: Any, where: str) -> Any:
     try:
         return option.parse(value)
     except ValueError as error:
-        raise ConfigurationError(f"{where}{_displayed(option, value)} is not {error}", remedy="Correct it") from error
+        place, _, key = where.rpartition(": ")
+        remedy = _correction(option, f"remove {key}" if place else f"unset {key}")
+        raise ConfigurationError(f"{where}{_displayed(option, value)} is not {error}", remedy=remedy) from error
+
+
+def _correction(option: Option, withdraw: str) -> str:
+    """Return what to do about a wrong value; `withdraw` says how to give none. Pure."""
+    if option.name == "queue_id":
+        return "kubiya queues ls shows the queues"
+    default = "" if option.default in (None, "") else f" for {file.text_of(option.default)}"
+    return f"Correct it, or {withdraw}{default}"
 
 
 def _displayed(option: Option, value: Any) -> str:

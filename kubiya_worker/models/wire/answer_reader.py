@@ -235,6 +235,7 @@ class Reading:
                 kind=base.BAD_ANSWER,
                 retryable=True,
                 unclear=True,
+                remedy=found.remedy or "Try again, or give the agent another model",
             )
         return self._paid(found)
 

@@ -124,7 +124,8 @@ def reference(skill: Skill, key: str, value: Any) -> str:
 def _host(skill: Skill, name: str, raw: Any, user: str, default_key: str, agent: bool) -> SshHost:
     def wrong(key: str, wanted: str) -> ConfigurationError:
         return ConfigurationError(
-            f"skill {skill.name!r} ({skill.type}): the host {name[:80]!r}: `{key}` must be {wanted}"
+            f"skill {skill.name!r} ({skill.type}): the host {name[:80]!r}: `{key}` must be {wanted}",
+            remedy="Correct it in the skill's `hosts`; docs/skills.md has an example",
         )
 
     if not _NAME.fullmatch(name):
@@ -176,7 +177,8 @@ def _check_jumps(skill: Skill, host: SshHost, hosts: Mapping[str, SshHost]) -> N
         if at.jump not in hosts or at.jump in seen or len(seen) > MOST_JUMPS:
             raise ConfigurationError(
                 f"skill {skill.name!r} ({skill.type}): the host {at.name!r}: `jump` {at.jump[:80]!r} must be another "
-                f"host of `hosts`, and at most {MOST_JUMPS} may follow each other"
+                f"host of `hosts`, and at most {MOST_JUMPS} may follow each other",
+                remedy="Name a host that is reached directly, or leave `jump` out",
             )
         at = hosts[at.jump]
         seen.append(at.name)
