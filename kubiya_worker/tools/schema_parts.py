@@ -73,7 +73,12 @@ def type_of(value: Any) -> str:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer may have more digits than a float has room for
+        return False
 
 
 def as_text(value: Any) -> str:

@@ -41,6 +41,14 @@ _BOUNDS: Final = {
     "array": ("minItems", "maxItems"),
 }
 _TYPES: Final = ("string", "number", "integer", "boolean", "object", "array", "null")
+_ALIASES: Final = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "dict": "object",
+    "list": "array",
+}
 _HINTS: Final = {  # which type a schema without one means
     "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties", "maxProperties"),
     "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains"),
@@ -137,7 +145,7 @@ class _Work:
     def top(self) -> Normalized:
         flat = self._flat(self._root, ())
         kind = flat.get("type")
-        if kind not in (None, "object") and not (isinstance(kind, list) and "object" in kind):
+        if kind is not None and "object" not in self._kinds({"type": kind}):
             self._notes["its arguments are declared as something else than an object"] = None
             flat = {key: flat[key] for key in ("description",) if key in flat}
         flat = self._without_union({**flat, "type": "object"}, ())
@@ -238,7 +246,8 @@ class _Work:
     def _kinds(self, flat: Schema) -> list[str]:
         given = flat.get("type")
         listed = given if isinstance(given, list) else [given]
-        kinds = [kind for kind in listed if isinstance(kind, str) and kind in _TYPES]
+        kinds = [_ALIASES.get(kind.lower(), kind.lower()) for kind in listed if isinstance(kind, str)]
+        kinds = [kind for kind in dict.fromkeys(kinds) if kind in _TYPES]
         values = parts.listed(flat)
         if not kinds and values:
             kinds = list(dict.fromkeys(parts.type_of(value) for value in values))
@@ -376,7 +385,9 @@ class _Work:
         notes = [
             text.format(cut(parts.as_text(flat[name]), NOTE))
             for name, text in _SAID.items()
-            if name in flat and flat[name] not in (None, False, "", [], {})
+            if name in flat
+            and flat[name] not in (None, False, "", [], {})
+            and not (name.startswith("exclusive") and flat[name] is True)  # as draft 4 has it
         ]
         values = parts.listed(flat)
         told = "enum" in schema or "anyOf" in schema or schema.get("type") == "null"

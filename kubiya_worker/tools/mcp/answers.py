@@ -61,6 +61,10 @@ async def listing(client: Any) -> Listing:
                 complete.tools.append(tool)
             names.add(_name_of(tool))
         cursor = page.get("nextCursor")
+        if isinstance(cursor, int) and not isinstance(cursor, bool):
+            cursor = str(cursor)
+        if isinstance(cursor, (dict, list)):
+            complete.faults.append("its list of tools names a next page in a form that cannot be asked for")
         if not isinstance(cursor, str) or not cursor or cursor in cursors or (tools and not new):
             break
         cursors.add(cursor)

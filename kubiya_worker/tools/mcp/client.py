@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from mcp import MCPError
 from mcp.client.session import ClientSession
 from mcp.shared.dispatcher import CallOptions
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.message import SessionMessage
-from mcp.types import PARSE_ERROR, CallToolResult, JSONRPCError, jsonrpc_message_adapter
+from mcp.types import PARSE_ERROR, CallToolResult, ErrorData, JSONRPCError, jsonrpc_message_adapter
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
@@ -25,6 +26,7 @@ from kubiya_worker.tools.mcp.messages import NO_MESSAGE, normal
 
 _UNREAD: Final = "Failed to parse "  # how the SDK's own error for a message begins that it cannot read
 _ASSUMED: Final = "2025-03-26"  # the version of a server that names none
+_EARLIEST: Final = {"2024-10-07": "2024-11-05"}  # of the first servers: for tools the two say the same
 _PASSED: Final[Mapping[str, dict[str, Any]]] = {"tools/list": {"tools": []}, "tools/call": {"content": []}}
 
 
@@ -32,10 +34,31 @@ class _Dispatcher(JSONRPCDispatcher[Any]):
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None, **more: Any
     ) -> dict[str, Any]:
-        result = await super().send_raw_request(method, params, opts, **more)
+        try:
+            result = await super().send_raw_request(method, params, opts, **more)
+        except MCPError as error:
+            version = _version_offered(error) if method == "initialize" else None
+            if version is None:
+                raise
+            asked = {**(params or {}), "protocolVersion": version}
+            result = await super().send_raw_request(method, asked, opts, **more)
         if method == "initialize":
             return _initialized(result)
         return {**_PASSED[method], "_meta": {RAW: result}} if method in _PASSED else result
+
+    def _resolve_pending(self, request_id: Any, outcome: Any) -> None:
+        """Give an error without a number to the only call that is under way: no other can be meant."""
+        if request_id is None and isinstance(outcome, ErrorData) and len(self._pending) == 1:
+            request_id = next(iter(self._pending))
+        super()._resolve_pending(request_id, outcome)
+
+
+def _version_offered(error: MCPError) -> str | None:
+    """Return the newest version that a server names which refuses ours, if this worker speaks it."""
+    data = error.data if isinstance(error.data, Mapping) else {}
+    named = data.get("supported", data.get("supportedVersions"))
+    known = [version for version in HANDSHAKE_PROTOCOL_VERSIONS if isinstance(named, list) and version in named]
+    return max(known, default=None)
 
 
 def mended(item: Any) -> Any:
@@ -72,6 +95,7 @@ def _initialized(result: dict[str, Any]) -> dict[str, Any]:
     named = about if isinstance(about, dict) else {}
     version = result.get("protocolVersion")
     version = version if isinstance(version, str) and version.strip() else _ASSUMED
+    version = _EARLIEST.get(version, version)
     if version not in HANDSHAKE_PROTOCOL_VERSIONS:
         spoken = f"{HANDSHAKE_PROTOCOL_VERSIONS[0]} to {HANDSHAKE_PROTOCOL_VERSIONS[-1]}"
         raise Unavailable(

@@ -16,6 +16,8 @@ from kubiya_worker.errors import Unavailable
 REASON: Final = 300  # characters of a server's reason
 _FIELDS: Final = re.compile(r'\b(error|error_description|scope)="([^"]*)"')
 _WORDS: Final = ("error_description", "message", "detail", "error", "title", "reason", "msg")
+# What servers answer to a session that they do not know. Some mean something else: a ping then tells which.
+FORGOTTEN: Final = frozenset({400, 401, 404, 410})
 TRY_AGAIN: Final = frozenset({408, 425, 429, 502, 503, 504})  # these statuses pass while a server starts
 
 
@@ -65,7 +67,7 @@ class HttpFault(Unavailable):
     @property
     def may_have_forgotten(self) -> bool:
         """Return whether the server may have lost the session (then it has not run the call)."""
-        return self.in_session and self.status in (400, 404)
+        return self.in_session and self.status in FORGOTTEN
 
     def wire(self) -> dict[str, Any]:
         """Return it as JSON; `HttpFault(**wire)` is the same again."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
@@ -16,7 +17,7 @@ from typing import Any, Final
 import httpx2
 
 from kubiya_worker.tools.mcp.faults import HttpFault, challenge_of, reason_of, seconds_of
-from kubiya_worker.tools.mcp.messages import messages_in
+from kubiya_worker.tools.mcp.messages import messages_in, unreadable
 from kubiya_worker.tools.mcp.oauth import TokenCache
 
 # Random, so that no server can say that a call has not reached it and have it made again.
@@ -26,6 +27,8 @@ CONNECT_TIMEOUT: Final = 15.0  # seconds
 SESSION: Final = "mcp-session-id"
 _CODE: Final = -32000
 _BOM: Final = b"\xef\xbb\xbf"
+_BLANK: Final = re.compile(rb"\n\n|\r\n\r\n|\r\r")  # the end of an event
+_LIST: Final = re.compile(rb"^data: ?\[", re.MULTILINE)
 Inject = Callable[[dict[str, Any]], None]
 
 
@@ -111,7 +114,7 @@ class McpHttpClient(httpx2.AsyncClient):
         if text.startswith(("data:", "event:", "id:", ":")):
             headers["content-type"] = "text/event-stream"
             return httpx2.Response(200, text=f"{text}\n\n", headers=headers, request=request)
-        answers = [found for found in messages_in(text) if "method" not in found]
+        answers = [found for found in messages_in(text) or unreadable(text) if "method" not in found]
         answer = next((found for found in answers if found.get("id") == number), None) or next(iter(answers), None)
         if answer is None:
             said = reason_of(response.content, response.headers.get("content-type", ""))
@@ -165,12 +168,13 @@ class McpHttpClient(httpx2.AsyncClient):
 class _WholeStream(httpx2.AsyncByteStream):
     """A stream of events as the SDK reads it: without a byte order mark, and with the end of the last event.
 
-    An event that was cut gets no end, so that the SDK can ask for it again. JSON in place of events becomes one.
+    An event that was cut gets no end, so that the SDK can ask for it again. JSON in place of events becomes one, and
+    several messages in one event become several events.
     """
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self._event = bytearray()  # since the last blank line
+        self._event = bytearray()  # the bytes since the last blank line
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         first = b""
@@ -182,31 +186,45 @@ class _WholeStream(httpx2.AsyncByteStream):
             body = b"".join([first, *[piece async for piece in pieces]])
             yield b"data: " + b" ".join(body.split(b"\n")) + b"\n\n"
             return
-        self._keep(first)
-        yield first
+        yield self._ended(first)
         async for piece in pieces:
-            self._keep(piece)
-            yield piece
-        if self._is_whole():
-            yield b"\n\n"
+            yield self._ended(piece)
+        rest = bytes(self._event)
+        yield _separate(rest) + b"\n\n" if isinstance(_data_of(rest), (dict, list)) else rest
 
-    def _keep(self, piece: bytes) -> None:
+    def _ended(self, piece: bytes) -> bytes:
+        """Return the events that this piece ends, and keep what follows them."""
         searched = max(0, len(self._event) - 3)
         self._event += piece
-        blank = max(self._event.rfind(b"\n\n", searched), self._event.rfind(b"\r\n\r\n", searched))
-        if blank >= 0:
-            del self._event[: blank + 2]
-
-    def _is_whole(self) -> bool:
-        lines = bytes(self._event).split(b"\n")
-        data = b"\n".join(line[5:] for line in lines if line.startswith(b"data:"))
-        try:
-            return isinstance(json.loads(data), dict)
-        except (ValueError, RecursionError):
-            return False
+        found = bytearray()
+        while blank := _BLANK.search(self._event, searched):
+            found += _separate(bytes(self._event[: blank.start()])) + blank[0]
+            del self._event[: blank.end()]
+            searched = 0
+        return bytes(found)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _data_of(event: bytes) -> Any:
+    """Return the JSON of an event; None for another one."""
+    data = b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
+    try:
+        return json.loads(data) if data else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _separate(event: bytes) -> bytes:
+    """Return an event as it is, or one event for each message of the list that it holds."""
+    if not _LIST.search(event):
+        return event
+    messages = _data_of(event)
+    if not isinstance(messages, list):
+        return event
+    fields = [line for line in event.splitlines() if line and not line.startswith(b"data:")]
+    return b"\n\n".join(b"\n".join([*fields, b"data: " + json.dumps(one).encode()]) for one in messages)
 
 
 def _stream(response: httpx2.Response) -> httpx2.Response:

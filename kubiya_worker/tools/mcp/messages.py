@@ -25,16 +25,14 @@ _NUMBERED: Final = re.compile(r'\s*\{\s*(?:"jsonrpc"\s*:\s*"[^"]*"\s*,\s*)?"id"\
 
 
 def messages_in(text: str) -> list[Message]:
-    """Return the messages in a line or a body, in a form that the SDK takes; none where there is none."""
+    """Return the messages in a line or a body, in a form that the SDK takes; none where none can be read."""
     text = _NOISE.sub("", text).strip()
     try:
         value = json.loads(text, strict=False)
         values = value if isinstance(value, list) else [value]
         return [normal(one) for one in values if isinstance(one, dict) and _is_message(one)]
-    except ValueError:
-        return [normal(found) for found in _embedded(text)] or _unreadable(text)
-    except RecursionError:
-        return _unreadable(text)
+    except (ValueError, RecursionError):
+        return [normal(found) for found in _embedded(text)]
 
 
 def normal(message: Mapping[str, Any]) -> Message:
@@ -95,9 +93,17 @@ def _embedded(text: str) -> list[Message]:
     return found
 
 
-def _unreadable(text: str) -> list[Message]:
-    """Return an error in place of an answer that cannot be read but begins with the number of its call."""
+def begins(text: str) -> bool:
+    """Return whether a message begins in a line."""
+    return _BEGINS.search(_NOISE.sub("", text)) is not None
+
+
+def unreadable(text: str) -> list[Message]:
+    """Return an error in place of an answer that cannot be read; without a number where its beginning has none."""
+    text = _NOISE.sub("", text).strip()
+    begin = _BEGINS.search(text)
     numbered = _NUMBERED.match(text)
-    if numbered is None or '"method"' in text[:200]:
+    if begin is None or '"method"' in text[begin.start() : begin.start() + 200]:
         return []
-    return [{"jsonrpc": "2.0", "id": json.loads(numbered[1]), "error": {"code": -32700, "message": UNREADABLE}}]
+    number = json.loads(numbered[1]) if numbered else None
+    return [{"jsonrpc": "2.0", "id": number, "error": {"code": -32700, "message": UNREADABLE}}]

@@ -71,7 +71,19 @@ def _text(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
 
 
 def _file(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
-    return _file_or_reason(block.get("data"), block.get("mimeType"), "", files, str(block["type"]))
+    """Return a file of a block; some servers write it as the APIs of models do."""
+    kind = str(block["type"]).removesuffix("_url")
+    source = block.get("source")
+    source = source if isinstance(source, Mapping) else block
+    held = block.get(f"{kind}_url", source.get("url"))
+    address = held.get("url") if isinstance(held, Mapping) else held
+    media_type = block.get("mimeType") or source.get("media_type")
+    if isinstance(address, str) and address.startswith("data:"):
+        media_type = media_type or address[5:].partition(";")[0]
+        return _file_or_reason(address, media_type, "", files, kind)
+    if source.get("data") is None and address:
+        return _link({"name": kind, "uri": address, "mimeType": media_type}, files)
+    return _file_or_reason(source.get("data"), media_type, "", files, kind)
 
 
 def _link(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
@@ -106,6 +118,7 @@ def _resource(block: Mapping[str, Any], files: list[ToolFile]) -> str | None:
 _KINDS: Final[Mapping[str, Callable[[Mapping[str, Any], list[ToolFile]], str | None]]] = {
     "text": _text,
     "image": _file,
+    "image_url": _file,
     "audio": _file,
     "video": _file,
     "resource_link": _link,

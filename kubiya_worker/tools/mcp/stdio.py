@@ -24,6 +24,8 @@ ENDS_WITHIN: Final = 2.0  # after SIGTERM, and after SIGKILL
 KILLED_WITHIN: Final = 0.5  # after SIGKILL, while the loop stands still
 _READ: Final = 1 << 16  # bytes
 _LINES: Final = 100_000  # of one message
+_WITHOUT_END: Final = 1 << 20  # bytes of a message that counts although no line end follows it
+_GIVEN_UP: Final = 0.5  # seconds for the next line of a message that has begun
 
 Server = subprocess.Popen[bytes]  # with pipes for stdin and stdout, unbuffered, the leader of a session
 
@@ -102,15 +104,32 @@ async def _receive(reader: asyncio.StreamReader, put: Any, noise: Noise) -> None
 
     parts: list[bytes] = []  # of a line whose end has not come
     lines_read = _MessageLines(noise)
+
+    async def passed_on(found: list[Any]) -> None:
+        for message in found:
+            with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                await put.send(message)
+
     try:
-        while data := await reader.read(_READ):
+        while True:
+            try:
+                async with asyncio.timeout(_GIVEN_UP if lines_read.is_open else None):
+                    data = await reader.read(_READ)
+            except TimeoutError:
+                await passed_on(lines_read.given_up())
+                continue
+            if not data:
+                await passed_on(lines_read.given_up())
+                return
             *lines, rest = data.split(b"\n")
             for line in lines:
                 text, parts = b"".join((*parts, line)), []
-                for message in lines_read.messages(text):
-                    with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-                        await put.send(message)
+                await passed_on(lines_read.messages(text))
             parts.append(rest)
+            if rest.rstrip().endswith(b"}") and sum(map(len, parts)) <= _WITHOUT_END:
+                found = lines_read.without_end(b"".join(parts))
+                parts = [] if found else parts
+                await passed_on(found)
     finally:
         put.close()
 
@@ -130,26 +149,53 @@ async def _send(sent: Any, writer: asyncio.StreamWriter, put: Any, flushed: Any)
 class _MessageLines:
     """Read lines as messages of the SDK; one message may stand on several lines, as `json.dumps(indent=2)` writes it.
 
-    A byte that is no UTF-8 is replaced.
+    A byte that is no UTF-8 is replaced. What begins as a message and does not go on is given up, with an error in place
+    of the answer that it was to be.
     """
 
     def __init__(self, noise: Noise) -> None:
         self._noise = noise
-        self._open: list[bytes] = []  # the lines of a message since the one that holds only its bracket
+        self._open: list[bytes] = []  # the lines of a message that has begun
+        self._depth = 0  # brackets in them that are not closed
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._open)
 
     def messages(self, line: bytes) -> list[Any]:
         found = _messages(line)
         if found:
-            self._open.clear()
-            return found
-        bare = line.rstrip()
-        if bare == b"{" or self._open:
-            self._open.append(line)
-            if bare == b"}" or len(self._open) > _LINES:
-                found = _messages(b"\n".join(self._open))
-                self._open.clear()
-        elif bare:
-            self._noise(bare)
+            return [*self.given_up(), *found]
+        bare, depth = line.rstrip(), line.count(b"{") - line.count(b"}")
+        if not self._open and not bare.endswith(b"{") and not messages.begins(line.decode("utf-8", "replace")):
+            if bare:
+                self._noise(bare)
+            return []
+        self._open.append(line)
+        self._depth += depth
+        if bare == b"}" or self._depth <= 0:
+            found = _messages(b"\n".join(self._open))
+        if found or len(self._open) > _LINES or (len(self._open) == 1 and self._depth <= 0):
+            return self.given_up() if not found else self._closed(found)
+        return []
+
+    def without_end(self, text: bytes) -> list[Any]:
+        """Return the messages in a text that no line end follows; none if more of the last one may come."""
+        if text.count(b"{") != text.count(b"}"):
+            return []
+        found = _messages(text)
+        return [*self.given_up(), *found] if found else []
+
+    def given_up(self) -> list[Any]:
+        """Return what stands for a message that began and did not end; lines that are none are noise."""
+        found = _session_messages(messages.unreadable(b"\n".join(self._open[:3]).decode("utf-8", "replace")))
+        for line in self._open if not found else ():
+            self._noise(line.rstrip())
+        return self._closed(found)
+
+    def _closed(self, found: list[Any]) -> list[Any]:
+        self._open.clear()
+        self._depth = 0
         return found
 
 
@@ -161,9 +207,15 @@ def _messages(line: bytes) -> list[Any]:
     try:
         return [SessionMessage(jsonrpc_message_adapter.validate_json(text, by_name=False))]
     except ValueError:
-        pass
+        return _session_messages(messages.messages_in(text))
+
+
+def _session_messages(values: list[messages.Message]) -> list[Any]:
+    from mcp.shared.message import SessionMessage
+    from mcp.types import jsonrpc_message_adapter
+
     found: list[Any] = []
-    for message in messages.messages_in(text):
+    for message in values:
         with contextlib.suppress(ValueError):
             found.append(SessionMessage(jsonrpc_message_adapter.validate_python(message, by_name=False)))
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,6 +12,7 @@ from kubiya_worker.tools import schemas, text
 from kubiya_worker.tools.mcp.config import McpServer
 
 DESCRIPTION: Final = 4_000  # characters of a tool's description that the model is told
+_SCHEMAS: Final = ("inputSchema", "input_schema", "parameters")  # the protocol's name, and those of model APIs
 NAME: Final = 200  # characters of a tool's own name
 
 
@@ -27,7 +30,10 @@ def spec_of(server: McpServer, tool: Any) -> tuple[ToolSpec, tuple[str, ...]]:
     name = tool.get("name")
     if not isinstance(name, str) or not name.strip() or len(name) > NAME or text.clean(name) != name:
         raise UnusableTool("it has no name that can be used")
-    schema = tool.get("inputSchema")
+    schema = next((tool[key] for key in _SCHEMAS if tool.get(key) is not None), None)
+    if isinstance(schema, str):  # some servers write it as a text
+        with contextlib.suppress(ValueError, RecursionError):
+            schema = json.loads(schema)
     if not isinstance(schema, Mapping):
         raise UnusableTool("it has no inputSchema" if schema is None else "its inputSchema is not an object")
     hints = tool.get("annotations")

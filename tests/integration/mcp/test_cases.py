@@ -63,7 +63,7 @@ def usual(rans: dict[str, Ran]) -> float:
 
 # -- messages that are hardly ones
 
-FORMS = ("glued", "pretty", "batch", "pair", "bare", "float")
+FORMS = ("glued", "pretty", "batch", "pair", "bare", "float", "headed", "unended", "wrapped")
 
 
 @case(
@@ -75,7 +75,7 @@ def messages_in_every_form(ran: Ran) -> None:
     assert sorted(ran.results) == sorted(json.dumps({"s": form}) for form in FORMS)
 
 
-WEB_FORMS = ("text", "batch", "bom", "number", "events")
+WEB_FORMS = ("text", "batch", "bom", "number", "events", "event-batch")
 
 
 @case(

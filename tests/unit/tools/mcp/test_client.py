@@ -51,6 +51,43 @@ async def test_an_answer_that_is_not_of_the_protocol_is_read(
     assert output in result.output and bool(result.error) == error
 
 
+REFUSES = """
+import json, sys
+
+for line in sys.stdin:
+    message = json.loads(line)
+    number, method = message.get("id"), message["method"]
+    asked = (message.get("params") or {}).get("protocolVersion")
+    about = {"protocolVersion": sys.argv[1], "capabilities": {"tools": {}}}
+    listed = {"tools": [{"name": "t", "input_schema": '{"type": "object"}'}]}
+    if method == "initialize" and asked != sys.argv[1] and sys.argv[2] == "refuses":
+        data = {"supported": ["2020-01-01", sys.argv[1]], "requested": asked}
+        told = {"error": {"code": -32602, "message": "Unsupported protocol version", "data": data}}
+    elif method == "tools/call":
+        number = None
+        told = {"error": {"code": -32700, "message": "Parse error"}}
+    else:
+        told = {"result": {"initialize": about, "tools/list": listed}.get(method, {})}
+    if "id" in message:
+        print(json.dumps({"jsonrpc": "2.0", "id": number, **told}), flush=True)
+"""
+
+
+@pytest.mark.parametrize(("version", "how"), [("2024-11-05", "refuses"), ("2024-10-07", "answers")])
+async def test_an_older_version_is_spoken_and_an_error_without_a_number_ends_the_only_call(
+    version: str, how: str, tmp_path: Path
+) -> None:
+    servers = mcp.parse({"s": {"command": sys.executable, "args": ["-c", REFUSES, version, how], "call_timeout": 20}})
+    pool = mcp.SessionPool()
+    try:
+        found = await mcp.discover(servers, pool, {}, tmp_path, [])
+        (tool,) = mcp.tools_of(found.specs, servers, pool)
+        result = await tool.run({}, ToolContext("e1", "c1", tmp_path))
+    finally:
+        await pool.close()
+    assert "Parse error" in result.output and result.error
+
+
 ECHO = SERVER.replace(
     '"tools/call": ANSWERS',
     '"tools/call": {"result": {"content": [{"type": "text", "text": str(message.get("params"))}]}}',

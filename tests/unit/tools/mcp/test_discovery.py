@@ -49,6 +49,26 @@ def test_a_malformed_tool_costs_itself_only_and_is_named(broken: Any) -> None:
     assert len(made.notices) == 1 and "malformed" in made.notices[0]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input_schema": {"type": "object", "properties": {"a": {"type": "str"}}}},
+        {"parameters": {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}}},
+        {"inputSchema": '{"type": "object", "properties": {"a": {"type": "string"}}}'},
+        {"inputSchema": {"properties": {"a": {"type": "string", "maxLength": 10**400}}}},
+    ],
+)
+def test_a_schema_is_found_under_other_names_and_in_other_words(fields: dict[str, Any]) -> None:
+    spec, _ = spec_of(SERVER, {"name": "t", **fields})
+    assert spec.parameters == {"type": "object", "properties": {"a": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("bound", [10**400, float("inf"), float("nan"), "1", True])
+def test_a_bound_that_is_no_number_costs_nothing_else(bound: Any) -> None:
+    spec, _ = spec_of(SERVER, tool("t", {"properties": {"a": {"type": "integer", "maximum": bound, "minimum": 1}}}))
+    assert spec.parameters["properties"]["a"] == {"type": "integer", "minimum": 1}
+
+
 def test_tools_are_chosen_by_the_servers_settings() -> None:
     server = mcp.parse({"s": {"command": "x", "tools": ["get_*"]}})[0]
     made = tools_of_server(server, answers.Listing([tool("get_a"), tool("set_a")]))
@@ -205,6 +225,25 @@ def test_images_and_sounds_become_files_of_the_type_that_they_are() -> None:
     kinds = ["image/png", "image/png", "image/png", "application/octet-stream", "application/octet-stream"]
     assert [file.type for file in result.files] == kinds and result.files[0].data == PNG
     assert result.files[3].name == "file:///a.bin" and result.output == ""
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,{data}"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "{data}"}},
+        {"type": "image", "url": "data:image/png;base64,{data}"},
+    ],
+)
+def test_an_image_as_the_apis_of_models_write_it_is_one(block: dict[str, Any]) -> None:
+    data = base64.b64encode(PNG).decode()
+    result = rendered(content=[json.loads(json.dumps(block).replace("{data}", data))])
+    assert [(file.type, file.data) for file in result.files] == [("image/png", PNG)] and result.output == ""
+
+
+def test_an_image_elsewhere_is_told_by_its_address() -> None:
+    block = {"type": "image_url", "image_url": {"url": "https://f.test/9.png"}}
+    assert rendered(content=[block]).output == "[link: image, https://f.test/9.png]"
 
 
 @pytest.mark.parametrize("data", [None, 5, "%%%", "AAAA\ud800"])

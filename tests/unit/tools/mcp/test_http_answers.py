@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -94,6 +95,30 @@ async def test_an_event_that_was_cut_gets_no_end_so_that_it_can_be_asked_for_aga
     headers = {"content-type": "text/event-stream"}
     response = await sent(httpx2.Response(200, stream=httpx2.ByteStream(body.encode()), headers=headers))
     assert response.text == body
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", ""])
+async def test_messages_in_one_event_become_events(cut: int, end: str) -> None:
+    first = json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {}})
+    body = f": on\n\nevent: message\nid: 7\ndata: [{first}, {TEXT}]{end}".encode()
+    pieces = [body[at : at + cut] for at in range(0, len(body), cut)]
+
+    async def stream() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+
+    headers = {"content-type": "text/event-stream"}
+    response = await sent(httpx2.Response(200, content=stream(), headers=headers))
+    events = [(event.event, json.loads(event.data)) async for event in httpx2.EventSource(response)]
+    assert events == [("message", json.loads(first)), ("message", ANSWER)]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410])
+def test_each_status_for_a_session_that_is_not_known_is_looked_into(status: int) -> None:
+    assert faults.HttpFault("", status=status, in_session=True).may_have_forgotten
+    assert not faults.HttpFault("", status=status).may_have_forgotten
+    assert not faults.HttpFault("", status=403, in_session=True).may_have_forgotten
 
 
 async def test_json_in_place_of_events_becomes_one() -> None:

@@ -77,8 +77,49 @@ def test_a_malformed_message_is_made_one(fields: dict[str, Any], made: dict[str,
 
 @pytest.mark.parametrize("value", ["9" * 6_000, "[" * 100_000 + "]" * 100_000, '"cut'])
 def test_an_answer_that_nobody_can_read_ends_its_call_with_an_error(value: str) -> None:
-    (found,) = messages.messages_in(f'{{"jsonrpc": "2.0", "id": 5, "result": {{"x": {value}}}}}')
+    line = f'{{"jsonrpc": "2.0", "id": 5, "result": {{"x": {value}}}}}'
+    assert messages.messages_in(line) == []
+    (found,) = messages.unreadable(line)
     assert found["id"] == 5 and found["error"]["message"] == messages.UNREADABLE
+
+
+def test_an_answer_that_was_cut_before_its_number_is_an_error_without_one() -> None:
+    (found,) = messages.unreadable('{"jsonrpc":"2.0","result":{"content":[{"te')
+    assert found["id"] is None and found["error"]["message"] == messages.UNREADABLE
+    assert messages.unreadable('{"jsonrpc":"2.0","method":"notifications/mess') == []
+    assert messages.unreadable('{"level":"info","mes') == []
+
+
+def read(text: str) -> tuple[list[Any], list[bytes]]:
+    """(ids of the messages in the lines of a text, the lines that are none)."""
+    noise: list[bytes] = []
+    lines = stdio._MessageLines(noise.append)
+    *whole, rest = text.encode().split(b"\n")
+    found = [message for line in whole for message in lines.messages(line)]
+    found += lines.without_end(rest) if rest else []
+    return [message.message.id for message in [*found, *lines.given_up()]], noise
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "noise"),
+    [
+        (f"Content-Length: {len(TEXT)}\r\n\r\n{TEXT}", [5], [b"Content-Length: %d" % len(TEXT)]),
+        (TEXT, [5], []),
+        (f"{TEXT}\r", [5], []),
+        (f"{TEXT}{TEXT}", [5, 5], []),
+        (json.dumps(ANSWER, indent=1).replace("{\n", "{", 1) + "\n", [5], []),
+        ("LOG: " + json.dumps(ANSWER, indent=1) + "\n", [5], []),
+        (TEXT.replace("fine", "one\ntwo") + "\n", [5], []),
+        (TEXT.replace("fine", "one {\n} two") + "\n", [5], []),
+        (f"{TEXT[:40]}\n{TEXT}\n", [5, 5], []),
+        (f"{TEXT[:40]}\n", [5], []),
+        ("function() {\n  return 1\n", [], [b"function() {", b"  return 1"]),
+        ('{"level": "info"', [], []),
+    ],
+)
+def test_messages_are_found_however_their_lines_end(text: str, ids: list[int], noise: list[bytes]) -> None:
+    pytest.importorskip("mcp")
+    assert read(text) == (ids, noise)
 
 
 def test_lines_of_logs_are_kept_apart_and_a_message_may_have_several_lines() -> None:
@@ -88,4 +129,4 @@ def test_lines_of_logs_are_kept_apart_and_a_message_may_have_several_lines() -> 
     text = f"Starting\n\n{{\nhello\n{TEXT}\n{json.dumps(ANSWER, indent=2)}\ncaf\n".encode() + b"\xe9"
     found = [message for line in text.split(b"\n") for message in lines.messages(line)]
     assert [message.message.id for message in found] == [5, 5]
-    assert noise == [b"Starting", b"caf", b"\xe9"]
+    assert noise == [b"Starting", b"{", b"hello", b"caf", b"\xe9"]
