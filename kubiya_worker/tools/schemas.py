@@ -222,7 +222,7 @@ class _Work:
             result["additionalProperties"] = False
         elif isinstance(additional, Mapping) and additional:
             inner = self._node(additional, f"{path}/+", depth + 1, refs)
-            result["additionalProperties"] = inner or True
+            result["additionalProperties"] = parts.with_type(inner) if inner else True
         return self._with_description(flat, result)
 
     def _items(self, flat: Schema, path: str, depth: int, refs: tuple[str, ...]) -> Schema:

@@ -6,6 +6,7 @@ denied path is not allowed until the next rules are made.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -28,6 +29,7 @@ def rules(profile: Profile) -> list[Rule]:
         found += ((each, landlock.READ) for each in without(path, profile.private))
     found += ((each, landlock.READ) for each in _configuration(profile.private))
     for path in profile.writes:
+        _make(path, profile.private)
         found += ((each, landlock.WRITE) for each in without(path, profile.private))
     found += ((path, landlock.READ) for path in profile.own)
     found += ((path, landlock.DEVICE) for path in places.DEVICES)
@@ -36,6 +38,18 @@ def rules(profile: Profile) -> list[Rule]:
     inside = tuple(place for place in profile.private if not _is_below(os.path.realpath(profile.workspace), place))
     found += ((path, landlock.WRITE) for path in without(profile.workspace, inside))
     return found
+
+
+def _make(path: str, private: Sequence[str]) -> None:
+    """Make a folder that may be changed and is not there: the confined process could not, and there is no rule for it.
+
+    A name with an ending, such as `state.json`, is one of a file.
+    """
+    real = os.path.realpath(path)
+    if Path(path).suffix or os.path.lexists(path) or any(_is_below(real, place) for place in private):
+        return
+    with contextlib.suppress(OSError):  # it is not the worker's to make; what is refused then is told to the model
+        Path(path).mkdir(mode=0o700, parents=True)
 
 
 def divided(profile: Profile) -> list[str]:

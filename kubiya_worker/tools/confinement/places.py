@@ -19,3 +19,4 @@ DEVICES: Final = (
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108  (Python's multiprocessing needs it)
 USER: Final = ("~/.gitconfig", "~/.config/git")  # git does not start when they are there and cannot be read
 TEMPORARY: Final = ".tmp"  # folder of the workspace for TMPDIR
+HOME: Final = "home"  # folder in it for HOME, of programs that can use nothing of the user's

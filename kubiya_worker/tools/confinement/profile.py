@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -34,13 +35,25 @@ _NEW_PRIVILEGES: Final = ("sudo", "su", "doas", "pkexec", "run0")
 
 @dataclass(frozen=True)
 class NamedGrant:
-    """One word for what a kind of work needs. Paths may begin with `~`."""
+    """One word for what a kind of work needs. Paths may begin with `~`; `writes` are folders.
+
+    `made_by` names the program that keeps one of these folders: without the program and the folder it is not opened.
+    """
 
     about: str
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     unix_sockets: bool = False
     signals: bool = False
+    made_by: Mapping[str, str] = field(default_factory=dict)
+
+    def opened(self) -> tuple[str, ...]:
+        """Return the folders to change on this host: those that are there, and those that a program here would make."""
+        return tuple(
+            path
+            for path in self.writes
+            if path not in self.made_by or visible.exists(Path(path).expanduser()) or shutil.which(self.made_by[path])
+        )
 
 
 # Whoever reaches a service's socket can do what that service does; the Docker daemon is root.
@@ -60,6 +73,10 @@ GRANTS: Final[Mapping[str, NamedGrant]] = {
         "the caches of npm, pip, uv and others",
         ("~/.npmrc", "~/.config/pip", "~/.config/uv", "~/.local"),
         ("~/.npm", "~/.cache", "~/.local/share/uv", "~/.local/share/pnpm", "~/.bun", "~/.yarn"),
+        made_by={
+            **{"~/.npm": "npm", "~/.local/share/uv": "uv", "~/.local/share/pnpm": "pnpm"},
+            **{"~/.bun": "bun", "~/.yarn": "yarn"},
+        },
     ),
     "signals": NamedGrant("ending other processes of the worker's user", signals=True),
     "ssh": NamedGrant("the user's SSH keys", ("~/.ssh",)),
@@ -165,7 +182,7 @@ def make(
     return Profile(
         workspace=str(workspace),
         reads=_full((*reads, *(path for grant in given for path in grant.reads))),
-        writes=_full((*writes, *(path for grant in given for path in grant.writes))),
+        writes=_full((*writes, *(path for grant in given for path in grant.opened()))),
         private=_private(workspace),
         network=network,
         unix_sockets=any(grant.unix_sockets for grant in given),

@@ -6,6 +6,7 @@ other program stands between.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,6 +69,24 @@ def command(profile: Profile | None, executable: str, argv: Sequence[str]) -> tu
         return executable, tuple(argv)
     wrapped = seatbelt.command(profile, executable, argv)
     return wrapped[0], tuple(wrapped)
+
+
+def home_folder(workspace: Path) -> Path:
+    """Return a home for programs that can use nothing of the user's, made if it is not there.
+
+    It has links to what every confined process may read of the user's home, such as git's settings.
+    """
+    folder = temporary_folder(workspace) / places.HOME
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for name in places.USER:
+            link = folder / Path(name).relative_to("~")
+            if not os.path.lexists(link) and visible.exists(Path(name).expanduser()):
+                link.parent.mkdir(mode=0o700, exist_ok=True)
+                link.symlink_to(Path(name).expanduser())
+    except OSError:  # a full disk, or another process made it; a program that needs no home runs all the same
+        pass
+    return folder
 
 
 def temporary_folder(workspace: Path) -> Path:

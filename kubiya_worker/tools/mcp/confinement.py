@@ -2,6 +2,9 @@
 
 It may read the system, the programs of PATH, its own program, and the files that its `args` name in so many words; it
 may change the workspace and its `cwd`. A `{{…}}` in `args` opens nothing, because whoever starts an execution fills it.
+
+Many published servers write into the home folder when they start. Where nothing of the user's home is open to a server,
+it gets a home of its own in the workspace, or it could not start.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.tools.confinement import profile, visible
+from kubiya_worker.tools.confinement import profile, spawn, visible
 from kubiya_worker.tools.confinement.process_profile import Profile
 from kubiya_worker.tools.confinement.profile import Declared
 from kubiya_worker.tools.mcp.config import McpServer
@@ -45,6 +48,24 @@ def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -
     own = profile.folders_of_interpreter(program) if program == sys.executable else ()
     writes = profile.folder_to_change(folder) if folder != workspace else ()
     return replace(found, reads=(*found.reads, *reads), writes=(*found.writes, *writes), own=(*found.own, *own))
+
+
+def own_folders(server: McpServer, workspace: Path, program: str) -> dict[str, str]:
+    """Return TMPDIR, and HOME where the server has one of its own, unless its settings have them; makes the folders."""
+    found = {"TMPDIR": str(spawn.temporary_folder(workspace))}
+    if needs_home(server, workspace, program):
+        found["HOME"] = str(spawn.home_folder(workspace))
+    return {name: folder for name, folder in found.items() if name not in server.env}
+
+
+def needs_home(server: McpServer, workspace: Path, program: str) -> bool:
+    """Return whether a confined server could use nothing of the user's home.
+
+    A program that lies in the home (of nvm, pyenv, `uv tool`) may look for its own files there.
+    """
+    home, profile = Path.home(), declared(server, workspace).profile
+    used = [program, os.path.realpath(program), *((*profile.reads, *profile.writes) if profile else ())]
+    return not any(Path(each).is_relative_to(home) or home.is_relative_to(each) for each in used)
 
 
 def program_of(server: McpServer, folder: Path, search: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -29,7 +30,13 @@ from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.processes.cleanup import MARKER
 
 LARGEST_EVENT: Final = 64 * 1024 * 1024  # bytes of one event over HTTP; an image or a file comes in one
+_NOT_STARTED: Final = {  # errno of the start
+    errno.ENOENT: "cannot be started: what its first line (`#!`) names is not on this host",  # the program itself is
+    **{code: f"cannot be started: {os.strerror(code)}" for code in (errno.EACCES, errno.ENOTDIR, errno.ENOEXEC)},
+}
+_FOREIGN: Final = {errno.ENOEXEC: "It is made for another kind of machine, or is a script without a `#!` line"}
 STDERR_SHOWN: Final = 500  # characters of a server's last words
+STDERR_KEPT: Final = 4 * STDERR_SHOWN  # bytes: a character has at most four
 
 
 class ServerConnection:
@@ -133,8 +140,8 @@ async def _process(server: McpServer, workspace: Path, marks: dict[str, str]) ->
     env = {**inherited, **server.env, **marks}
     program = confinement.program_of(server, folder, env.get("PATH", os.defpath))
     limits = confinement.profile_of(server, workspace, folder, program)
-    if limits is not None and "TMPDIR" not in server.env:
-        env["TMPDIR"] = str(await asyncio.to_thread(spawn.temporary_folder, workspace))
+    if limits is not None:
+        env |= await asyncio.to_thread(confinement.own_folders, server, workspace, program)
     remedy = confinement.REMEDY if limits else ""
     with _LastWords() as errors:
         executable, argv = spawn.command(limits, program, (server.command, *server.args))
@@ -156,14 +163,12 @@ async def _process(server: McpServer, workspace: Path, marks: dict[str, str]) ->
             begin = start if limits is None else lambda: spawn.confined(limits, start)
             async with stdio.spoken(begin, errors.add) as streams:
                 yield streams
-        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-            raise ConfigurationError(
-                f"the program {server.command} is not on this host"
-                if isinstance(error, FileNotFoundError)
-                else f"the program {server.command} cannot be started: {error.strerror}",
-                remedy=remedy,
-            ) from None
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NOT_STARTED:
+                raise ConfigurationError(
+                    f"the program {server.command} {_NOT_STARTED[error.errno]}",
+                    remedy=_FOREIGN.get(error.errno, remedy),
+                ) from None
             said, cause = errors.text(), unwrapped(error, server)
             raise Unavailable(f"{cause}; it said: {said}" if said else str(cause), remedy=remedy) from error
 
@@ -204,16 +209,17 @@ class _LastWords:
 
     def text(self) -> str:
         self._read()
-        return " ".join((self._tail.strip() or self._stdout).decode("utf-8", "replace").split())
+        words = " ".join((self._tail.strip() or self._stdout).decode("utf-8", "replace").split())
+        return words if len(words) <= STDERR_SHOWN else f"… {words[-STDERR_SHOWN:].partition(' ')[2]}"
 
     def add(self, line: bytes) -> None:
         """Take a line of stdout that is no message."""
-        self._stdout = (self._stdout + b"\n" + line)[-STDERR_SHOWN:]
+        self._stdout = (self._stdout + b"\n" + line)[-STDERR_KEPT:]
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError, InterruptedError):
             data = os.read(self._reader, 1 << 16)
-            self._tail = (self._tail + data)[-STDERR_SHOWN:]
+            self._tail = (self._tail + data)[-STDERR_KEPT:]
 
 
 @contextlib.asynccontextmanager

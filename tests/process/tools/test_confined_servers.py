@@ -27,8 +27,14 @@ def run(path):
 def state(path):
     made, variables = tempfile.mkdtemp(), sorted(os.environ)
     return json.dumps({"folder": os.getcwd(), "argv": sys.argv, "made": made, "variables": variables})
+def remember(name):
+    folder = os.path.join(os.path.expanduser("~"), ".server")
+    os.makedirs(folder, exist_ok=True)
+    return write(os.path.join(folder, name)) + " " + folder
+def home(name):
+    return read(os.path.join(os.path.expanduser("~"), name))
 schema = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
-tools = [{"name": name, "inputSchema": schema} for name in ("read", "write", "run", "state")]
+tools = [{"name": name, "inputSchema": schema} for name in ("read", "write", "run", "state", "remember", "home")]
 about = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "t", "version": "1"}}
 for line in sys.stdin:
     asked = json.loads(line)
@@ -109,6 +115,44 @@ def test_its_tools_work_and_it_reads_neither_the_key_nor_another_workspace(place
     assert found[:3] == ["written"] * 3 and "root" in found[3]
     assert KEY not in "".join(found)
     assert not (places.other / "new").exists()
+
+
+def test_a_server_that_may_use_nothing_of_the_home_has_one_of_its_own(places: Places) -> None:
+    own = places.workspace / ".tmp" / "home"
+    (places.home / ".gitconfig").write_text("[user]")
+    assert answers(places, [("remember", Path("a")), ("home", Path(".gitconfig"))]) == [
+        f"written {own / '.server'}",
+        "[user]",
+    ]
+    assert (own / ".server" / "a").read_text() == "written"
+    assert [each.name for each in places.home.iterdir() if each.name == ".server"] == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"write_paths": ["~/.server"]},
+        {"read_paths": ["~/.kube"], "write_paths": ["~/.server"]},
+        {"grants": ["kubectl"], "write_paths": ["~/.server"]},
+    ],
+)
+def test_a_server_with_something_of_the_home_keeps_it(places: Places, settings: dict[str, Any]) -> None:
+    (places.home / ".kube").mkdir()
+    assert answers(places, [("remember", Path("a"))], **settings) == [f"written {places.home / '.server'}"]
+
+
+def test_folders_that_may_be_changed_are_made_and_files_are_not(places: Places) -> None:
+    out, state = places.home / "a" / "out", places.home / "state.json"
+    cache = places.home / ".cache"
+    settings: dict[str, Any] = {"write_paths": [str(out), str(state)], "grants": ["packages"]}
+    calls = [("write", out / "x"), ("write", cache / "x"), ("write", state), ("write", places.home / "x")]
+    assert answers(places, calls, **settings) == ["written", "written", "PermissionError", "PermissionError"]
+
+
+def test_a_home_of_the_settings_is_used(places: Places) -> None:
+    mine = places.workspace / "mine"
+    mine.mkdir()
+    assert answers(places, [("remember", Path("a"))], env={"HOME": str(mine)}) == [f"written {mine / '.server'}"]
 
 
 def test_without_confinement_the_same_server_reads_the_key(places: Places) -> None:

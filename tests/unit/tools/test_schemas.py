@@ -203,6 +203,7 @@ SIMPLE = st.recursive(
         [
             {},
             True,
+            {"description": "Whatever it is"},
             {"type": "string"},
             {"type": "integer"},
             {"enum": ["a", 1, None]},
@@ -226,6 +227,25 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
     max_leaves=6,
 )
+
+
+def test_what_is_only_described_has_a_type_everywhere() -> None:
+    about = {"description": "Of any type"}
+    check(
+        of(
+            {
+                "type": "object",
+                "additionalProperties": about,
+                "properties": {
+                    "a": about,
+                    "b": {"type": "array", "items": about},
+                    "c": {"anyOf": [about, {"type": "string"}]},
+                    "d": {"type": "object", "additionalProperties": about},
+                    "e": {"type": "array", "prefixItems": [about]},
+                },
+            }
+        )
+    )
 
 
 def test_a_value_of_any_type_may_be_an_array_of_anything() -> None:
