@@ -1,4 +1,4 @@
-"""Which folders a grant opens on a host."""
+"""This module checks which folders a grant opens on a host."""
 
 from __future__ import annotations
 

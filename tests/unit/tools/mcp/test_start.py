@@ -1,4 +1,4 @@
-"""What is said of a server's program that cannot be started."""
+"""This module checks what is said of a server whose program cannot be started."""
 
 from __future__ import annotations
 
