@@ -22,8 +22,8 @@ from kubiya_worker.tools.skill_configuration import Skill
 KEYS: Final = {
     "read_paths": "Ours: absolute paths that programs may read beside the workspace and the system (none)",
     "write_paths": "Ours: absolute paths that programs may change too (none)",
-    "grants": "Ours: names of what else programs may do: `aws`, `azure`, `docker`, `gcloud`, `git`, `helm`, "
-    "`kubectl`, `packages`, `signals`, `ssh`, `systemctl`, `unix_sockets` (none)",
+    "grants": "Ours: names of what else programs may do: `ansible`, `aws`, `azure`, `docker`, `gcloud`, `git`, "
+    "`helm`, `kubectl`, `packages`, `signals`, `ssh`, `systemctl`, `unix_sockets` (none)",
     "network": "Ours: false closes the network to programs (true)",
     "confinement": 'Ours: `"off"` runs programs unconfined, as sudo needs; a person is then asked before each call, '
     "unless a rule allows it (on)",
@@ -58,6 +58,12 @@ class NamedGrant:
 
 # Whoever reaches a service's socket can do what that service does; the Docker daemon is root.
 GRANTS: Final[Mapping[str, NamedGrant]] = {
+    "ansible": NamedGrant(
+        "Ansible's settings and folder, the user's SSH keys, and the unix sockets over which it shares connections",
+        ("~/.ansible.cfg", "~/.ssh"),
+        ("~/.ansible",),
+        unix_sockets=True,
+    ),
     "aws": NamedGrant("the AWS CLI's configuration and keys", ("~/.aws",), ("~/.aws/cli/cache", "~/.aws/sso/cache")),
     "azure": NamedGrant("the Azure CLI's configuration and tokens", (), ("~/.azure",)),
     "docker": NamedGrant("the Docker daemon, which is root on this host", ("~/.docker",), unix_sockets=True),

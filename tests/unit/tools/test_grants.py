@@ -47,3 +47,11 @@ def test_other_grants_open_their_folders_wherever() -> None:
         assert set(grant.made_by) <= set(grant.writes), name
         if not grant.made_by:
             assert grant.opened() == grant.writes
+
+
+def test_ansible_has_its_folder_the_keys_and_the_sockets_of_its_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = profile.make(tmp_path / "workspace", grants=("ansible",))
+    assert made.writes == (str(tmp_path / ".ansible"),) and str(tmp_path / ".ssh") in made.reads and made.unix_sockets
