@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +12,7 @@ from temporalio.exceptions import is_cancelled_exception
 from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.workflows import activity_failures, options, signals
+from kubiya_worker.workflows import activity_failures, options, signals, timed_wait
 from kubiya_worker.workflows.approval_registry import ApprovalDecision, ApprovalRegistry
 from kubiya_worker.workflows.carried import Carried
 from kubiya_worker.workflows.outbox import EventOutbox
@@ -84,7 +83,10 @@ class Approvals:
         if patch:
             self._run.status = ex.RUNNING
         decided = calls.TracedApproval(
-            *(approval_id, asked.tool_name, request.tool_execution_id, asked_at.isoformat()),
+            approval_id,
+            asked.tool_name,
+            request.tool_execution_id,
+            asked_at.isoformat(),
             decision="approved" if decision.approved else decision.status,
             turn=request.turn,
             caller=str(self._run.context.metadata.get("traceparent") or ""),
@@ -123,13 +125,11 @@ class Approvals:
             await self._await_answer(approval_id, deadline, poll)
         while not self._registry.has_answer(approval_id) and workflow.now() < deadline:
             left = (deadline - workflow.now()).total_seconds()
-            try:
-                await workflow.wait_condition(
-                    lambda: self._registry.has_answer(approval_id), timeout=min(left, poll) if poll else left
-                )
-            except builtins.TimeoutError:
-                if poll and workflow.now() < deadline:
-                    await self._poll(approval_id)
+            answered = await timed_wait.until(
+                lambda: self._registry.has_answer(approval_id), min(left, poll) if poll else left
+            )
+            if not answered and poll and workflow.now() < deadline:
+                await self._poll(approval_id)
 
     async def _await_answer(self, approval_id: str, deadline: datetime, every: float) -> None:
         """Wait until a control plane that sends no signals has an answer, or until the deadline. `every`: seconds.
@@ -141,12 +141,9 @@ class Approvals:
         wait = workflow.start_activity(
             names.AWAIT_APPROVAL, approval_id, result_type=dict, **options.approval_wait(every, remaining)
         )
-        try:
-            await workflow.wait_condition(
-                lambda: self._registry.has_answer(approval_id) or wait.done(), timeout=remaining + options.LAST_LOOK
-            )
-        except builtins.TimeoutError:
-            pass  # the question below tells
+        await timed_wait.until(
+            lambda: self._registry.has_answer(approval_id) or wait.done(), remaining + options.LAST_LOOK
+        )
         if wait.done() and not wait.cancelled() and wait.exception() is None:
             self._registry.answer(wait.result())
         elif not wait.done():

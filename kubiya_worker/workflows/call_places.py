@@ -7,16 +7,14 @@ here, which no history before this has, so none replays differently.
 
 from __future__ import annotations
 
-import builtins
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Final
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from kubiya_worker.protocol import calls, names
-from kubiya_worker.workflows import options
+from kubiya_worker.workflows import options, timed_wait
 from kubiya_worker.workflows.budget import Budget
 from kubiya_worker.workflows.call_waits import CallWaits
 from kubiya_worker.workflows.carried import Carried
@@ -50,32 +48,20 @@ class CallPlaces:
         limit = max(PATIENCE, min(wait.seconds, budget))
         answer = workflow.start_activity(names.FIND_HOST, place.host, **options.of_host_probe(place.queue, limit))
         try:
-            await self._until(answer.done, PATIENCE)
+            await timed_wait.until(answer.done, PATIENCE)
             if not answer.done() and limit > PATIENCE:
-                await self._until(lambda: answer.done() or bool(self._waits.woken(wait.what)), limit - PATIENCE)
+                await timed_wait.until(lambda: answer.done() or bool(self._waits.woken(wait.what)), limit - PATIENCE)
             if not answer.done():
-                return False, self._rest(wait, began, budget)
+                return False, self._waits.rest(wait, began, budget)
             await answer
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            return False, self._rest(wait, began, budget)
+            return False, self._waits.rest(wait, began, budget)
         finally:
             if not answer.done():
                 answer.cancel()  # no worker has it, or one answers that nobody waits for
-        return True, self._rest(wait, began, budget)
-
-    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
-        try:
-            await workflow.wait_condition(condition, timeout=seconds)
-        except builtins.TimeoutError:
-            pass
-
-    def _rest(self, wait: calls.CallWait, began: float, budget: float) -> calls.CallWait:
-        waited = workflow.time() - began
-        woken = wait.woken or self._waits.woken(wait.what) or (calls.BUDGET if waited >= budget else "")
-        left = 0.0 if woken else max(0.0, wait.seconds - waited)
-        return replace(wait, seconds=left, waited=wait.waited + waited, woken=woken)
+        return True, self._waits.rest(wait, began, budget)
 
     def carry(self, into: Carried) -> None:
         into.places = {key: asdict(place) for key, place in self.known.items()}

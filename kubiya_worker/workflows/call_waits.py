@@ -5,13 +5,13 @@ A worker that sees the end sends a signal. A look from time to time stands in fo
 
 from __future__ import annotations
 
-import builtins
 from dataclasses import replace
 from typing import Final
 
 from temporalio import workflow
 
 from kubiya_worker.protocol import calls
+from kubiya_worker.workflows import timed_wait
 from kubiya_worker.workflows.budget import Budget
 from kubiya_worker.workflows.conversation import Conversation
 from kubiya_worker.workflows.run import Run
@@ -36,12 +36,13 @@ class CallWaits:
         """Wait, and return what is left of it: nothing, when there is a reason to go on."""
         began, budget = workflow.time(), self._budget.seconds_left()
         limit = min(wait.seconds, LOOK_AGAIN, budget)
-        try:
-            await workflow.wait_condition(lambda: bool(self.woken(wait.what)), timeout=max(limit, 0.0))
-        except builtins.TimeoutError:
-            pass
+        await timed_wait.until(lambda: bool(self.woken(wait.what)), max(limit, 0.0))
+        return self.rest(wait, began, budget)
+
+    def rest(self, wait: calls.CallWait, began: float, budget: float) -> calls.CallWait:
+        """Return what is left now of a wait that began at `began`, with `budget` seconds to spend."""
         waited = workflow.time() - began
-        woken = self.woken(wait.what) or (calls.BUDGET if waited >= budget else "")
+        woken = wait.woken or self.woken(wait.what) or (calls.BUDGET if waited >= budget else "")
         left = 0.0 if woken else max(0.0, wait.seconds - waited)
         return replace(wait, seconds=left, waited=wait.waited + waited, woken=woken)
 

@@ -19,11 +19,13 @@ from kubiya_worker.workflows import activity_failures
 from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.background import BackgroundTasks
 from kubiya_worker.workflows.budget import Budget
+from kubiya_worker.workflows.call_course import CallCourse
 from kubiya_worker.workflows.call_places import CallPlaces
 from kubiya_worker.workflows.call_waits import CallWaits
 from kubiya_worker.workflows.carried import CarriedPart
 from kubiya_worker.workflows.continuation import Continuation
 from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.deferred_calls import DeferredCalls
 from kubiya_worker.workflows.execution_end import ExecutionEnd
 from kubiya_worker.workflows.failures import TurnFailed
 from kubiya_worker.workflows.leader import Leader
@@ -39,6 +41,8 @@ from kubiya_worker.workflows.search_status import SearchStatus
 from kubiya_worker.workflows.state import state_of
 from kubiya_worker.workflows.team_strategies import CoordinateStrategy, Strategies, TeamProgress, TeamStrategy
 from kubiya_worker.workflows.tool_calls import ToolCalls
+from kubiya_worker.workflows.tool_inputs import ToolInputs
+from kubiya_worker.workflows.tool_runs import ToolRuns
 from kubiya_worker.workflows.turn import Turn
 
 # Never carried on: what the published server puts there is not needed, and a key does not belong in a history.
@@ -60,18 +64,28 @@ class Execution:
         self._approvals = approvals = Approvals(run, outbox)
         self._budget = budget = Budget(run, turn, approvals, member_runs, background)
         self._mcp_servers = mcp_servers = McpServers(run, outbox)
-        self._members = Members(run, conversation, outbox, approvals, budget, member_runs, background)
+        self._members = members = Members(run, conversation, outbox, approvals, budget, member_runs, background)
         model_calls = ModelCalls(run, conversation, turn, outbox, budget, mcp_servers)
         repeated = RepeatedFailures(run, turn, approvals, budget)
         self._call_waits = CallWaits(run, conversation, budget)
         call_places = CallPlaces(budget, self._call_waits)
-        tool_calls = ToolCalls(
-            *(run, conversation, turn, outbox, approvals, budget, mcp_servers, self._members, repeated),
-            *(self._call_waits, call_places),
-        )
+        tool_inputs = ToolInputs(run, turn, outbox, repeated, call_places)
+        tool_runs = ToolRuns(run, outbox, mcp_servers, call_places)
+        deferred_calls = DeferredCalls(outbox, tool_runs, self._call_waits, call_places)
+        course = CallCourse(run, outbox, approvals, members, tool_runs, deferred_calls)
+        tool_calls = ToolCalls(conversation, turn, budget, mcp_servers, repeated, tool_inputs, course)
         self._progress = TeamProgress()
         parts: list[CarriedPart] = [
-            *(run, conversation, turn, outbox, approvals, budget, self._members, model_calls, repeated, call_places)
+            run,
+            conversation,
+            turn,
+            outbox,
+            approvals,
+            budget,
+            members,
+            model_calls,
+            repeated,
+            call_places,
         ]
         if strategies is not None:
             parts.append(self._progress)
@@ -79,10 +93,9 @@ class Execution:
         self._leader = Leader(run, conversation, turn, outbox, tool_calls, self._continuation)
         self._strategies = strategies or {}
         self._loop = AgentLoop(
-            *(run, conversation, turn, budget, model_calls, tool_calls, repeated, self._continuation),
-            strategy=self._strategy,
+            run, conversation, turn, budget, model_calls, tool_calls, repeated, self._continuation, self._strategy
         )
-        self._end = ExecutionEnd(run, conversation, turn, outbox, budget, self._members, background)
+        self._end = ExecutionEnd(run, conversation, turn, outbox, budget, members, background)
         self._search_status = SearchStatus(run)
 
     def _strategy(self) -> TeamStrategy:

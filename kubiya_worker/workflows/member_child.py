@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 from typing import Any
 
 from temporalio import workflow
@@ -11,7 +10,7 @@ from temporalio.exceptions import ChildWorkflowError, FailureError, is_cancelled
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 from kubiya_worker.protocol import names
-from kubiya_worker.workflows import activity_failures
+from kubiya_worker.workflows import activity_failures, timed_wait
 from kubiya_worker.workflows.member_runs import MemberRun
 
 Child = workflow.ChildWorkflowHandle[Any, Any]
@@ -41,10 +40,7 @@ async def stopped_at_limit(run: MemberRun, child: Child) -> bool:
             left = run.limit - run.clock.worked(workflow.time())
             if left <= 0:
                 break
-            try:
-                await workflow.wait_condition(child.done, timeout=left)
-            except builtins.TimeoutError:
-                pass  # unless people were waited for meanwhile, it is late now
+            await timed_wait.until(child.done, left)  # afterwards it is late, unless people were waited for meanwhile
     except asyncio.CancelledError:
         child.cancel()
         await asyncio.wait([child])
