@@ -7,7 +7,9 @@ from typing import Any
 
 from kubiya_worker.activities.approval import ApprovalActivities
 from kubiya_worker.activities.begin import BeginActivities
+from kubiya_worker.activities.call_prices import CallPrices
 from kubiya_worker.activities.execution import ExecutionActivities
+from kubiya_worker.activities.fallback import Fallback
 from kubiya_worker.activities.host import find_host
 from kubiya_worker.activities.job import JobActivities
 from kubiya_worker.activities.mcp_start import ServerActivities
@@ -23,12 +25,13 @@ from kubiya_worker.activities.trial import TrialActivities
 
 def build(runtime: Runtime) -> list[Callable[..., Any]]:
     """Return all activities of a worker, ready for `temporalio.worker.Worker(activities=…)`."""
-    model, tool = ModelActivities(runtime), ToolActivities(runtime)
+    prices, tool = CallPrices(runtime.models), ToolActivities(runtime)
+    fallback = Fallback(runtime, prices)
     session, execution = SessionActivities(runtime), ExecutionActivities(runtime)
     job, approval = JobActivities(runtime), ApprovalActivities(runtime)
     return [
-        model.call_model,
-        SummaryActivities(runtime, model).compact_conversation,
+        ModelActivities(runtime, fallback, prices).call_model,
+        SummaryActivities(runtime, fallback, prices).compact_conversation,
         tool.call_tool,
         ServerActivities(runtime).start_server,
         PackingActivities(runtime).pack_state,

@@ -10,34 +10,31 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities.attempts import Attempts
-from kubiya_worker.activities.publisher import Publisher
+from kubiya_worker.activities.call_prices import CallPrices
+from kubiya_worker.activities.model_step import ModelStep
 from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.models import fallback
 from kubiya_worker.models.base import CONTEXT_OVERFLOW, MANY, ModelError
 from kubiya_worker.protocol import calls
-from kubiya_worker.protocol import events as ev
-from kubiya_worker.protocol.execution import Usage
 
 T = TypeVar("T")
 SHOWN: Final = 2000  # characters of a fault: Temporal refuses a failure of more than some hundred kilobytes
 
 Ask = Callable[[str, str], Awaitable[T]]  # (model, tag of its events) -> what it answers
-Price = Callable[[str, ModelError], Awaitable[Usage]]
 
 
 class Fallback:
     """The fallback asks an agent's own model, and the others where that one fails (see models/fallback.py)."""
 
-    def __init__(self, runtime: Runtime, price: Price) -> None:
+    def __init__(self, runtime: Runtime, prices: CallPrices) -> None:
         self._runtime = runtime
-        self._price = price
+        self._prices = prices
         self._resting = fallback.Resting()
 
-    async def ask(
-        self, call: calls.ModelInput, context: calls.Context, out: Publisher, tag: str, attempts: Attempts, ask: Ask[T]
-    ) -> T:
+    async def ask(self, step: ModelStep, ask: Ask[T]) -> T:
         """Return the answer of the first model that gives one. Raise ApplicationError, retryable or not."""
+        call, context, attempts, tag = step.call, step.context, step.attempts, step.tag
         models = [context.model_id, *context.fallback_models]
         if activity.info().attempt == 1:
             attempts.place = self._resting.first(models)
@@ -45,8 +42,7 @@ class Fallback:
         if attempts.place and activity.info().attempt == 1:
             # Once for an execution: its id is the same in each step, and who watches drops repeats.
             text = f"{models[0]} has just failed: {models[attempts.place]} is asked first"
-            data = {"severity": "warning", "message": text, "kind": "fallback", "message_id": call.message_id}
-            out.emit(ev.event(f"notice:{call.execution_id}:fallback:{attempts.place}", ev.NOTICE, data))
+            step.notify(f"{call.execution_id}:fallback:{attempts.place}", text, "fallback")
         switches = 0
         while True:
             model = models[attempts.place]
@@ -62,17 +58,17 @@ class Fallback:
                     attempts.turn(attempts.back)  # it was away only: without the others it would be waited for
                     attempts.back, again = -1, True
                 if place is None:
-                    raise self._failure(call, error, out, tag, attempts, again=again, switches=switches) from error
+                    tried = f"{tag}.{switches}" if switches else tag
+                    raise self._failure(step, error, tried, again=again) from error
                 self._resting.rest(model, error)
-                text = self._words(call, error)
-                self._tell(out, call, f"{tag}.{switches}", f"{text}. Going on with the model {models[place]}")
+                text = f"{self._words(call, error)}. Going on with the model {models[place]}"
+                step.notify(f"{call.message_id}:{tag}.{switches}", text, "fallback")
                 if again and attempts.back < 0:
                     attempts.back = attempts.place
                 attempts.turn(place)
                 activity.heartbeat(*attempts.details())
                 switches += 1
-                data = {"message_id": call.message_id}
-                out.emit(ev.event(f"reset:{call.message_id}:{tag}.{switches}", ev.RESET_CHUNKS, data))
+                step.take_back(f"{tag}.{switches}")
             except WorkerError as error:
                 raise ApplicationError(error.line(), type=type(error).__name__, non_retryable=True) from error
 
@@ -92,32 +88,18 @@ class Fallback:
 
     async def _charge(self, error: ModelError, model: str, attempts: Attempts) -> None:
         if error.usage.total_tokens:
-            attempts.spent = attempts.spent.plus(await self._price(model, error))
+            attempts.spent = attempts.spent.plus(await self._prices.of_failure(model, error))
 
-    def _failure(
-        self,
-        call: calls.ModelInput,
-        error: ModelError,
-        out: Publisher,
-        tag: str,
-        attempts: Attempts,
-        *,
-        again: bool,
-        switches: int,
-    ) -> ApplicationError:
-        text = self._words(call, error)
+    def _failure(self, step: ModelStep, error: ModelError, tag: str, *, again: bool) -> ApplicationError:
+        text = self._words(step.call, error)
         if again:
             wait = f" in {error.retry_after:g} s" if error.retry_after else ""
-            self._tell(out, call, f"{tag}.{switches}" if switches else tag, f"{text}, trying again{wait}", error.kind)
+            step.notify(f"{step.call.message_id}:{tag}", f"{text}, trying again{wait}", error.kind)
         elif activity.info().attempt > 1:
             text = f"{text} (tried {activity.info().attempt} times)"
-        return attempts.fault(text, error, again=again)
+        return step.attempts.fault(text, error, again=again)
 
     def _words(self, call: calls.ModelInput, error: ModelError) -> str:
         text = self._runtime.redactor_of(call.execution_id).text(error.line())
         text = text.replace("\0", " ").encode("utf-8", "replace").decode()
         return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-    def _tell(self, out: Publisher, call: calls.ModelInput, tag: str, text: str, kind: str = "fallback") -> None:
-        data = {"severity": "warning", "message": text, "kind": kind, "message_id": call.message_id}
-        out.emit(ev.event(f"notice:{call.message_id}:{tag}", ev.NOTICE, data))

@@ -5,78 +5,52 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from temporalio import activity
 
-from kubiya_worker.activities import answer_checks, images
-from kubiya_worker.activities.answer_redaction import RedactedAnswer, kept_thought
+from kubiya_worker.activities import answer_checks
+from kubiya_worker.activities.answer_redaction import RedactedAnswer
 from kubiya_worker.activities.attempts import LONG, Attempts, attempt_tag, heartbeats, place
 from kubiya_worker.activities.authority import FRESH
 from kubiya_worker.activities.cache_watch import TEXT as UNREAD
 from kubiya_worker.activities.cache_watch import CacheWatch
+from kubiya_worker.activities.call_prices import CallPrices
 from kubiya_worker.activities.fallback import Fallback
+from kubiya_worker.activities.finished_answer import finish
 from kubiya_worker.activities.mcp_tools import relisted
-from kubiya_worker.activities.publisher import Publisher
-from kubiya_worker.activities.runtime import Runtime, workspace_of
+from kubiya_worker.activities.model_requests import ModelRequests
+from kubiya_worker.activities.model_step import ModelStep
+from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.workflow_context import context_of, conversation_of
-from kubiya_worker.models import structured, vision
-from kubiya_worker.models.base import BAD_REQUEST, LENGTH, Delta, ModelError, ModelReply, ModelRequest
+from kubiya_worker.models.base import Delta, ModelError, ModelReply
 from kubiya_worker.protocol import calls, compaction, names, servers
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import messages as m
-from kubiya_worker.protocol.execution import Usage
-from kubiya_worker.tools.argument_repair import repaired_arguments, repaired_name
-from kubiya_worker.tools.redaction import Redactor
 from kubiya_worker.tracing import conventions, current
 
 
-def mended(reply: ModelReply, tools: Sequence[str]) -> tuple[ModelReply, list[str]]:
-    """Return the reply with corrected tool calls, and a description of each correction for people."""
-    slips: list[str] = []
-    tool_calls = []
-    for call in reply.tool_calls:
-        name = repaired_name(call["name"], tools)
-        if name is not None:
-            slips.append(f"The model asked for {call['name']!r}; the tool {name} is meant.")
-            call = {**call, "name": name}
-        arguments = None if "cut" in call else repaired_arguments(call["arguments"])
-        if arguments is not None:
-            slips.append(f"The arguments of {call['name']} were repaired before it runs: {arguments.what}.")
-            call = {**call, "arguments": arguments.text}
-        tool_calls.append(call)
-    return replace(reply, tool_calls=tool_calls), slips
+@dataclass(frozen=True)
+class StreamedReply:
+    """A reply that was streamed as a whole, and when: timestamps of the request and of the first piece."""
 
-
-def how_it_ended(reply: ModelReply, message: m.Message) -> list[str]:
-    """Return notices for people about the way the answer ended and the parts of it that are kept."""
-    cut = [call["name"] for call in message.get("tool_calls") or () if call.get("cut") == answer_checks.SIZE]
-    if cut or message.get("cut") == answer_checks.SIZE:
-        of_what = f"the arguments of {', '.join(cut)}, which is not run" if cut else "its end"
-        return [f"The answer is too large to be kept: {of_what} was left out."]
-    ended = answer_checks.told(reply)
-    return [ended] if ended else []
-
-
-def _misfits(misfit: str) -> list[str]:
-    return [f"The answer does not fit the response_format: {misfit}"] if misfit else []
+    reply: ModelReply
+    started_at: str
+    first_at: str
 
 
 class ModelActivities:
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, fallback: Fallback, prices: CallPrices) -> None:
         self._runtime = runtime
+        self._fallback = fallback
+        self._prices = prices
+        self._requests = ModelRequests(runtime)
         self._cache = CacheWatch()
-        self._unformatted: set[str] = set()  # models whose endpoint takes no response_format
-        self._priced: set[tuple[str, str]] = set()  # models whose price was looked up before
-        self.fallback = Fallback(runtime, self._price_of)
 
     @activity.defn(name=names.CALL_MODEL)
     async def call_model(self, call: calls.ModelInput) -> calls.ModelResult:
         """Stream one model call. Retryable faults are raised with the provider's delay; others end the turn."""
-        runtime = self._runtime
-        tag, attempts = attempt_tag(), Attempts.before()
+        runtime, attempts, attempt = self._runtime, Attempts.before(), activity.info().attempt
         async with heartbeats(attempts.details):
             context = await context_of(runtime, call.execution_id, call.tools_version)
             fresh = await relisted(runtime, call.execution_id, context)
@@ -84,34 +58,23 @@ class ModelActivities:
                 context = replace(context, tools=servers.replaced(context.tools, fresh))
             context = await self._held_now(context)
             conversation = await conversation_of(runtime, call)
-            given = compaction.for_model(conversation)
-            attempts.long = not call.shortened and sum(map(m.size_of, given)) >= LONG
+            size = sum(map(m.size_of, compaction.for_model(conversation)))
+            attempts.long = not call.shortened and size >= LONG
             publisher = runtime.publisher(call, context)
-            if publisher.pace is not None and activity.info().attempt > 1:
+            step = ModelStep(call, context, conversation, attempts, attempt_tag(), publisher)
+            if publisher.pace is not None and attempt > 1:
                 publisher.pace.left = 0  # clients without `reset_chunks` would show both texts
-            async with publisher as out:
-                if activity.info().attempt > 1:
-                    data = {"message_id": call.message_id}
-                    out.emit(ev.event(f"reset:{call.message_id}:{tag}", ev.RESET_CHUNKS, data))
-
-                async def ask(model_id: str, tag: str) -> calls.ModelResult:
-                    if publisher.pace is not None and publisher.pace.texts:
-                        publisher.pace.left = 0
-                    try:
-                        return await self._stream(call, context, model_id, conversation, out, tag, attempts)
-                    except ModelError as error:
-                        if not self._refuses_format(context, model_id, error):
-                            raise
-                        return await self._stream(call, context, model_id, conversation, out, tag, attempts)
-
-                result = await self.fallback.ask(call, context, out, tag, attempts, ask)
-                if self._runtime.may_leave_events(call):
-                    out.leave_behind(result.message)
+            async with publisher:
+                if attempt > 1:
+                    step.take_back(step.tag)
+                result = await self._fallback.ask(step, lambda model_id, tag: self._answer(step, model_id, tag))
+                if runtime.may_leave_events(call):
+                    publisher.leave_behind(result.message)
             result.undelivered, result.spooled = publisher.outcome.undelivered, publisher.outcome.spooled
             result.unconfirmed = publisher.outcome.unconfirmed
             result.relisted = fresh
             if call.pieces is not None:  # an attempt that died has sent a few too, and text perhaps
-                lost = 2 * (activity.info().attempt - 1) + (call.pieces if activity.info().attempt > 1 else 0)
+                lost = 2 * (attempt - 1) + (call.pieces if attempt > 1 else 0)
                 result.events = publisher.sent + lost
         runtime.transcripts.leave(call.execution_id, result.message)
         return result
@@ -129,31 +92,34 @@ class ModelActivities:
         tools = [tool for tool in context.tools if not authority.removed(str(tool.get("skill") or ""))]
         return context if len(tools) == len(context.tools) else replace(context, tools=tools)
 
-    async def _stream(
-        self,
-        call: calls.ModelInput,
-        context: calls.Context,
-        model_id: str,
-        conversation: list[m.Message],
-        out: Publisher,
-        tag: str,
-        attempts: Attempts,
-    ) -> calls.ModelResult:
-        runtime = self._runtime
-        began, first, asked = ev.now(), "", time.monotonic()
-        model = runtime.models.select(model_id)
-        runtime.models.look_up(model_id)
-        request = await self._request(call.execution_id, context, model_id, conversation)
-        redactor = runtime.redactor_of(call.execution_id)
-        shown = RedactedAnswer(out, call.message_id, tag, redactor)
+    async def _answer(self, step: ModelStep, model_id: str, tag: str) -> calls.ModelResult:
+        """Return a model's answer. One that refuses the response_format is asked once more without it."""
+        step.end_chunks_after_text()
+        try:
+            streamed = await self._stream(step, model_id, tag)
+        except ModelError as error:
+            if not self._requests.drop_refused_format(step.context, model_id, error):
+                raise
+            streamed = await self._stream(step, model_id, tag)
+        return await self._publish(step, model_id, tag, streamed)
+
+    async def _stream(self, step: ModelStep, model_id: str, tag: str) -> StreamedReply:
+        """Ask a model, and show its answer while it comes."""
+        models = self._runtime.models
+        started_at, first_at, asked = ev.now(), "", time.monotonic()
+        model = models.select(model_id)
+        models.look_up(model_id)
+        request = await self._requests.make(step, model_id)
+        redactor = self._runtime.redactor_of(step.call.execution_id)
+        shown = RedactedAnswer(step.publisher, step.call.message_id, tag, redactor)
         reply: ModelReply | None = None
         async with contextlib.aclosing(model.stream(request)) as stream:
             async for item in stream:
                 if isinstance(item, ModelReply):
                     reply = item
                 elif isinstance(item, Delta):
-                    if not first:
-                        first = ev.now()
+                    if not first_at:
+                        first_at = ev.now()
                         current.note(conventions.FIRST_CHUNK, round(time.monotonic() - asked, 6))
                     shown.add(item)
         shown.end()
@@ -164,152 +130,38 @@ class ModelActivities:
                 retryable=True,
                 remedy="Try again, or give the agent another model",
             )
-        wrong = answer_checks.empty(reply, conversation[-1] if conversation else None)
-        if wrong is not None:
-            raise wrong
-        kept = runtime.models.cached_for(model_id, context.model_config)
-        usage = await self.priced(model_id, reply.usage, reply.model, kept, told=reply.cost_nanos)
-        if kept and self._cache.note(call.execution_id, usage):
-            data = {"severity": "warning", "message": UNREAD, "kind": "caching", "message_id": call.message_id}
-            out.emit(ev.event(f"notice:{call.execution_id}:caching", ev.NOTICE, data))
-        usage = usage.plus(attempts.spent)
-        misfit = ""
-        if context.response_format is not None and not reply.tool_calls:
-            text, misfit = structured.read(reply.content, context.response_format)
-            reply = reply if misfit else replace(reply, content=text)
-        reply, slips = mended(reply, [str(tool["name"]) for tool in context.tools])
-        message = answer_checks.fitted(self._message(call, reply, conversation, redactor))
-        for number, text in enumerate([*slips, *how_it_ended(reply, message), *_misfits(misfit)]):
-            data = {"severity": "warning", "message": redactor.text(text), "kind": "answer"}
-            notice = f"notice:{call.message_id}:{tag}:{number}"
-            out.emit(ev.event(notice, ev.NOTICE, {**data, "message_id": call.message_id}))
-        out.emit(
-            ev.event(
-                f"message:{call.message_id}:{tag}",
-                ev.MESSAGE,
-                {k: v for k, v in message.items() if k != "thinking"}
-                | {
-                    "model": reply.model,
-                    "model_provider": reply.provider,
-                    "model_label": context.model_label if model_id == context.model_id else model.label,
-                    "usage": usage.wire(),
-                    "step": place(runtime.worker_id, started_at=began, first_at=first),
-                },
-            )
-        )
+        fault = answer_checks.empty(reply, step.conversation[-1] if step.conversation else None)
+        if fault is not None:
+            raise fault
+        return StreamedReply(reply, started_at, first_at)
+
+    async def _publish(self, step: ModelStep, model_id: str, tag: str, streamed: StreamedReply) -> calls.ModelResult:
+        """Show the complete message, with what people have to know of it, and return it."""
+        runtime, call, context, reply = self._runtime, step.call, step.context, streamed.reply
+        retention = runtime.models.cached_for(model_id, context.model_config)
+        usage = await self._prices.of_reply(model_id, reply, retention)
+        if retention and self._cache.note(call.execution_id, usage):
+            step.notify(f"{call.execution_id}:caching", UNREAD, "caching")
+        usage = usage.plus(step.attempts.spent)
+        answer = finish(reply, call, context, step.conversation, runtime.redactor_of(call.execution_id))
+        for number, text in enumerate(answer.notices):
+            step.notify(f"{call.message_id}:{tag}:{number}", text, "answer")
+        own = model_id == context.model_id
+        data = {
+            **{key: value for key, value in answer.message.items() if key != "thinking"},
+            "model": reply.model,
+            "model_provider": reply.provider,
+            "model_label": context.model_label if own else runtime.models.select(model_id).label,
+            "usage": usage.wire(),
+            "step": place(runtime.worker_id, started_at=streamed.started_at, first_at=streamed.first_at),
+        }
+        step.publisher.emit(ev.event(f"message:{call.message_id}:{tag}", ev.MESSAGE, data))
         return calls.ModelResult(
-            message=message,
+            message=answer.message,
             usage=usage.wire(),
             finish_reason=reply.finish_reason,
             model=reply.model,
             provider=reply.provider,
             window=runtime.models.reported_window(model_id),
-            misfit=redactor.text(misfit),
+            misfit=answer.misfit,
         )
-
-    async def _request(
-        self, execution_id: str, context: calls.Context, model_id: str, conversation: list[m.Message]
-    ) -> ModelRequest:
-        """Return the request for a model, with the pictures of the conversation if the model takes some."""
-        runtime = self._runtime
-        messages = compaction.for_model(conversation)
-        if images.any_images(messages) and vision.takes_images(model_id, context.model_config):
-            workspace = workspace_of(runtime, execution_id, context)
-            messages = await asyncio.to_thread(images.with_images, messages, workspace)
-        offer = runtime.offer_of(execution_id, context)
-        return ModelRequest(
-            model_id=model_id,
-            system_prompt=context.system_prompt,
-            messages=messages,
-            tools=offer.specs,
-            settings=self._settings(context, model_id),
-            metadata=self.trace(execution_id, context, model_id),
-            cache_key=offer.cache_key,
-        )
-
-    def _settings(self, context: calls.Context, model_id: str) -> dict[str, Any]:
-        """Return the agent's settings. The endpoint gets the response_format only where there are no tools.
-
-        Servers that enforce a grammar could otherwise produce no tool call. The prompt names the format in any case.
-        """
-        settings = {k: v for k, v in context.model_config.items() if k not in structured.KEYS}
-        if context.response_format is not None and not context.tools and model_id not in self._unformatted:
-            settings["response_format"] = context.response_format
-        return settings
-
-    def _refuses_format(self, context: calls.Context, model_id: str, error: ModelError) -> bool:
-        """Return True when the endpoint may have refused the response_format. It is then not sent there again."""
-        sent = "response_format" in self._settings(context, model_id)
-        if sent and error.kind == BAD_REQUEST:
-            self._unformatted.add(model_id)
-        return sent and error.kind == BAD_REQUEST
-
-    async def _price_of(self, model_id: str, error: ModelError) -> Usage:
-        return await self.priced(model_id, error.usage, error.model, told=error.cost_nanos)
-
-    async def priced(
-        self, model_id: str, usage: Usage, model: str, kept: str = "", *, told: int | None = None
-    ) -> Usage:
-        """Return `usage` with its price, where that is known, and with the saving by the prompt cache.
-
-        `model` is the provider's name of the model that answered. `kept` is the time that its cache entries last.
-        `told` is the cost of the call as the gateway reports it, in 1e-9 USD; it counts where no price is known.
-        """
-        models = self._runtime.models
-        if models.offline(model_id):
-            return usage
-        if (model_id, model) in self._priced:
-            nanos = models.nanos(model_id, usage, model, kept)
-        else:  # the first time it reads a large table
-            nanos = await asyncio.to_thread(models.nanos, model_id, usage, model, kept)
-            self._priced.add((model_id, model))
-        if nanos is None:
-            return replace(usage, cost_nanos=told or 0)
-        return replace(usage, cost_nanos=nanos, saved_nanos=models.saved(model_id, usage, nanos, model))
-
-    def _message(
-        self, call: calls.ModelInput, reply: ModelReply, conversation: list[m.Message], redactor: Redactor
-    ) -> m.Message:
-        """Return the assistant message. Ids of tool calls are made unique, as providers repeat them."""
-        taken = {c["id"] for message in conversation for c in message.get("tool_calls") or []}
-        tool_calls: list[m.ToolCall] = []
-        for asked in redactor.value(reply.tool_calls):
-            call_id = (
-                asked["id"]
-                if asked["id"] and asked["id"] not in taken and not call.trimmed  # then not all are known
-                else f"{asked['id'] or 'call'}_{call.turn}_{call.step}"
-            )
-            while call_id in taken:
-                call_id += "_"
-            taken.add(call_id)
-            tool_calls.append({**asked, "id": call_id})
-        message: m.Message = {
-            "role": "assistant",
-            "content": redactor.text(reply.content),
-            "message_id": call.message_id,
-            "timestamp": ev.now(),
-        }
-        if tool_calls:
-            message["tool_calls"] = tool_calls
-        if reply.thinking:
-            message["thinking"] = [kept_thought(entry, redactor) for entry in reply.thinking]
-        if reply.finish_reason == LENGTH:
-            message["cut"] = LENGTH
-        return message
-
-    @staticmethod
-    def trace(execution_id: str, context: calls.Context, model_id: str) -> dict[str, str]:
-        """Return the trace keys for a gateway (docs/protocol.md#d1)."""
-        email = str(context.user.get("user_email") or "")
-        return {
-            "trace_name": "agent-chat",
-            "generation_name": "agent-chat",
-            "trace_id": execution_id,
-            "session_id": execution_id,
-            "trace_user_id": f"{email}-{context.organization_id}",
-            "user_email": email,
-            "organization_id": context.organization_id,
-            "agent_id": context.agent_id,
-            "agent_name": context.agent_name,
-            "model": model_id,
-        }

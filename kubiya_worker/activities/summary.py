@@ -10,7 +10,10 @@ from typing import Final
 from temporalio import activity
 
 from kubiya_worker.activities.attempts import Attempts, attempt_tag, heartbeats
-from kubiya_worker.activities.model import ModelActivities
+from kubiya_worker.activities.call_prices import CallPrices
+from kubiya_worker.activities.fallback import Fallback
+from kubiya_worker.activities.model_requests import trace_keys
+from kubiya_worker.activities.model_step import ModelStep
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.workflow_context import context_of, conversation_of
 from kubiya_worker.models.base import BAD_ANSWER, BAD_REQUEST, CONTEXT_OVERFLOW, ModelError, ModelReply, ModelRequest
@@ -30,36 +33,37 @@ LONGEST_WISH: Final = 8_000  # characters of one message of a person beside a su
 LONGEST_WITHOUT_TOOLS: Final = 60_000  # the same for an agent that can read no file
 MOST_WISHES: Final = 80_000  # characters of all of them
 MOST_PINS: Final = 20_000  # characters of all facts that the agent has pinned
+GENERATION: Final = "agent-compaction"  # the name of a summary in the traces of a gateway
 SHORTEST: Final = 4000  # characters of a conversation that are worth a summary
 CHARACTERS: Final = 2  # of a text for each token of a window: half of what fits, and that of the summary beside it
 
 
 class SummaryActivities:
-    def __init__(self, runtime: Runtime, model: ModelActivities) -> None:
-        self._runtime, self._model = runtime, model
+    def __init__(self, runtime: Runtime, fallback: Fallback, prices: CallPrices) -> None:
+        self._runtime = runtime
+        self._fallback = fallback
+        self._prices = prices
 
     @activity.defn(name=names.COMPACT)
     async def compact_conversation(self, asked: calls.CompactInput) -> calls.ModelResult:
         """Return the summary as a message of the conversation. It is not streamed; a notice announces it."""
-        runtime, call = self._runtime, asked.call
-        tag, attempts = attempt_tag(), Attempts.before()
+        runtime, call, attempts = self._runtime, asked.call, Attempts.before()
         async with heartbeats(attempts.details):
             context = await context_of(runtime, call.execution_id)
             conversation = await conversation_of(runtime, call)
             covered = compaction.covered(conversation, asked.keeps_from)
             publisher = runtime.publisher(call, context)
-            async with publisher as out:
+            step = ModelStep(call, context, conversation, attempts, attempt_tag(), publisher)
 
-                async def ask(model_id: str, _tag: str) -> tuple[ModelReply, Usage]:
-                    reply = await self._summary_of(asked, context, model_id, conversation, covered)
-                    kept = runtime.models.cached_for(model_id, context.model_config)
-                    told = reply.cost_nanos
-                    return reply, await self._model.priced(model_id, reply.usage, reply.model, kept, told=told)
+            async def ask(model_id: str, _tag: str) -> tuple[ModelReply, Usage]:
+                reply = await self._summary_of(step, model_id, covered, fits=asked.fits)
+                retention = runtime.models.cached_for(model_id, context.model_config)
+                return reply, await self._prices.of_reply(model_id, reply, retention)
 
-                reply, usage = await self._model.fallback.ask(call, context, out, tag, attempts, ask)
-                said = f"The first {len(covered)} messages are summarised for the model; all of them are kept."
-                data = {"severity": "info", "message": said, "kind": "compaction", "message_id": call.message_id}
-                out.emit(ev.event(f"notice:{call.message_id}", ev.NOTICE, data))
+            async with publisher:
+                reply, usage = await self._fallback.ask(step, ask)
+                text = f"The first {len(covered)} messages are summarised for the model; all of them are kept."
+                step.notify(call.message_id, text, "compaction", "info")
         redactor = runtime.redactor_of(call.execution_id)
         texts = [redactor.text(text) for text in compaction.wishes(conversation, asked.keeps_from)]
         pins = [redactor.text(fact) for fact in compaction.pins(conversation, asked.keeps_from)]
@@ -99,24 +103,16 @@ class SummaryActivities:
         shown, _ = await results.fitted("\n\n".join(bounded), most, workspace, f"{call.message_id}_{kind}_all")
         return [shown]
 
-    async def _summary_of(
-        self,
-        asked: calls.CompactInput,
-        context: calls.Context,
-        model_id: str,
-        conversation: list[m.Message],
-        covered: list[m.Message],
-    ) -> ModelReply:
+    async def _summary_of(self, step: ModelStep, model_id: str, covered: list[m.Message], *, fits: bool) -> ModelReply:
         """Ask for the summary after the unchanged conversation, so that it is read from the prompt cache.
 
         If the answer is no summary (a tool call, nothing), or the conversation is too long, one more call sends the
         conversation as a text.
         """
-        execution_id = asked.call.execution_id
         spent, model = Usage(), ""
-        if asked.fits and self._runtime.models.cached_for(model_id, context.model_config):
+        if fits and self._runtime.models.cached_for(model_id, step.context.model_config):
             try:
-                reply = await self._ask(self._behind(context, model_id, execution_id, conversation, len(covered)))
+                reply = await self._ask(self._behind(step, model_id, len(covered)))
                 if reply is not None and reply.content.strip() and not reply.tool_calls:
                     return reply
                 spent, model = (reply.usage, reply.model) if reply is not None else (spent, model)
@@ -125,42 +121,32 @@ class SummaryActivities:
                     raise
                 spent, model = error.usage, error.model
         try:
-            reply = await self._summarise(context, model_id, execution_id, conversation, covered)
+            reply = await self._summarise(step, model_id, covered)
         except ModelError as error:
             error.usage, error.model = error.usage.plus(spent), error.model or model
             raise
         return replace(reply, usage=reply.usage.plus(spent))
 
-    def _behind(
-        self, context: calls.Context, model_id: str, execution_id: str, conversation: list[m.Message], covered: int
-    ) -> ModelRequest:
+    def _behind(self, step: ModelStep, model_id: str, covered: int) -> ModelRequest:
         """Return the exact request of the next step, followed by the instruction to summarize."""
-        given = compaction.for_model(conversation)
-        order = (
-            f"{PROMPT}\n\nThat conversation is the one above; its last {len(given) - covered} messages are kept beside"
-        )
-        offer = self._runtime.offer_of(execution_id, context)
+        context, messages = step.context, compaction.for_model(step.conversation)
+        kept = len(messages) - covered
+        order = f"{PROMPT}\n\nThat conversation is the one above; its last {kept} messages are kept beside"
+        offer = self._runtime.offer_of(step.call.execution_id, context)
         return ModelRequest(
             model_id=model_id,
             system_prompt=context.system_prompt,
-            messages=[*given, {"role": "user", "content": f"{order} Call no tool now."}],
+            messages=[*messages, {"role": "user", "content": f"{order} Call no tool now."}],
             tools=offer.specs,
             settings=context.model_config,
-            metadata=self._model.trace(execution_id, context, model_id) | {"generation_name": "agent-compaction"},
+            metadata=trace_keys(step.call.execution_id, context, model_id, GENERATION),
             cache_key=offer.cache_key,
         )
 
-    async def _summarise(
-        self,
-        context: calls.Context,
-        model_id: str,
-        execution_id: str,
-        conversation: list[m.Message],
-        covered: list[m.Message],
-    ) -> ModelReply:
+    async def _summarise(self, step: ModelStep, model_id: str, covered: list[m.Message]) -> ModelReply:
         """Ask for a summary of the conversation as one text, which is cut further while it is too long."""
         # The conversation as it is fits barely, or not at all; half of it does. A window that is known says it better.
-        limit = sum(map(m.size_of, compaction.for_model(conversation))) // 2
+        limit = sum(map(m.size_of, compaction.for_model(step.conversation))) // 2
         window = await asyncio.to_thread(self._runtime.models.window, model_id)
         limit = max(SHORTEST, min(limit, (window or limit) * CHARACTERS))
         spent = Usage()
@@ -169,8 +155,8 @@ class SummaryActivities:
                 model_id=model_id,
                 system_prompt=PROMPT,
                 messages=[{"role": "user", "content": compaction.as_text(covered, limit)}],
-                settings={k: v for k, v in context.model_config.items() if k == "timeout"},
-                metadata=self._model.trace(execution_id, context, model_id) | {"generation_name": "agent-compaction"},
+                settings={k: v for k, v in step.context.model_config.items() if k == "timeout"},
+                metadata=trace_keys(step.call.execution_id, step.context, model_id, GENERATION),
             )
             try:
                 reply = await self._ask(request)
