@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from kubiya_worker.tools.shell import git_rules, private_files, variables
+from kubiya_worker.tools.shell import git_rules, launchers, private_files
 from kubiya_worker.tools.shell.command_line import CommandRefused
 from kubiya_worker.tools.shell.hazards import hazard
-from kubiya_worker.tools.shell.options import Options, Place
+from kubiya_worker.tools.shell.options import Place
 
 # Multi-call binaries: one file that is many programs, so its own name does not say what it does.
 _MULTICALL: Final = frozenset({"busybox", "toybox", "coreutils", "uutils"})
@@ -45,35 +45,6 @@ PLAIN_READERS: Final = frozenset(
     ).split()
 )
 
-# Programs that run the program in their operands: their options, and the operands before that program.
-_LAUNCHERS: Final[Mapping[str, tuple[Options, int]]] = {
-    "env": (Options(plain="i", valued="u", long="ignore-environment unset=", ends=True), 0),
-    "nice": (Options(plain="0123456789", valued="n", long="adjustment=", ends=True), 0),
-    "nohup": (Options(ends=True), 0),
-    "timeout": (
-        Options(plain="v", valued="ks", long="foreground preserve-status kill-after= signal= verbose", ends=True),
-        1,
-    ),
-    "time": (Options(plain="pv", valued="f", long="portability verbose format=", ends=True), 0),
-    "stdbuf": (Options(valued="ioe", long="input= output= error=", ends=True), 0),
-    "ionice": (Options(plain="t", valued="cn", long="class= classdata= ignore", ends=True), 0),
-    "setsid": (Options(plain="cfw", long="ctty fork wait", ends=True), 0),
-    "sudo": (Options(plain="nEHk", valued="ug", long="non-interactive set-home user= group=", ends=True), 0),
-    "chrt": (Options(plain="bfiorR", ends=True), 1),
-    "taskset": (Options(plain="ac", long="all-tasks cpu-list", ends=True), 1),
-    **dict.fromkeys(("unbuffer", "chronic", "eatmydata"), (Options(ends=True), 0)),
-    "ssh-agent": (Options(plain="cdDks", valued="Et", ends=True), 0),
-    "doas": (Options(plain="n", valued="u", ends=True), 0),
-    "xargs": (
-        Options(
-            plain="0rtx",
-            valued="nLPIsd",
-            long="null no-run-if-empty verbose exit max-args= max-procs= max-chars= delimiter= replace",
-            ends=True,
-        ),
-        0,
-    ),
-}
 # These can run anything in ways that are hard to follow: with a blocked list, "*" does not allow them.
 _INTERPRETERS: Final = re.compile(
     r"(ba|da|z|k|c|tc|fi|a)?sh|r?bash|python[\d.]*|perl[\d.]*|ruby[\d.]*|node|nodejs|deno|bun|php[\d.]*|lua[\d.]*|tclsh.*"
@@ -144,10 +115,10 @@ class AllowedPrograms:
             reason = f"git is not run with {outside}" if outside else None
         if reason:
             raise CommandRefused(f"The arguments are not allowed: {reason}")
-        if name in _LAUNCHERS:
-            inner = _inner(name, arguments)
+        if name in launchers.PROGRAMS:
+            inner = launchers.inner(name, arguments)
             if inner and depth < 4:
-                self.check(inner, cwd, depth + 1, bare=bare or _takes_variables_away(name, arguments))
+                self.check(inner, cwd, depth + 1, bare=bare or launchers.takes_variables_away(name, arguments))
             elif inner:
                 raise CommandRefused(f"The command {name} is nested too deeply")
 
@@ -159,8 +130,8 @@ class AllowedPrograms:
         if ANY in self.allowed and not self.blocked:
             return
         name = Path(argv[0]).name
-        if name in _LAUNCHERS:
-            inner = _inner(name, argv[1:])
+        if name in launchers.PROGRAMS:
+            inner = launchers.inner(name, argv[1:])
             if inner and name != "xargs":
                 return self.check_input(inner, further)
         if name not in PLAIN_READERS | further:
@@ -243,40 +214,3 @@ def _names(path: Path) -> tuple[str, ...]:
         if path.name not in names and path.name not in _MULTICALL:
             names.append(path.name)
     return tuple(names)
-
-
-def _takes_variables_away(name: str, arguments: Sequence[str]) -> bool:
-    """Return whether a launcher starts its program without some of the variables that this tool sets."""
-    return name in ("sudo", "doas") or (name == "env" and any(a.startswith("-") and a != "--" for a in arguments))
-
-
-def _inner(name: str, arguments: Sequence[str]) -> list[str]:
-    """Return the command inside a launcher's arguments, empty when there is none.
-
-    Raises CommandRefused if it is unclear.
-    """
-    options, operands = _LAUNCHERS[name]
-    given = options.read(arguments, Place())
-    if name == "env" and given.operands[:1] == ("-",):  # an old way to write -i
-        given = options.read(given.operands[1:], Place())
-    if given.refused:
-        raise CommandRefused(f"{name} is not run with {given.refused}")
-    words, index = given.operands, 0
-    if name in ("env", "sudo"):
-        while index < len(words) and re.match(r"[A-Za-z_]\w*=", words[index]):
-            variable = words[index].split("=")[0]
-            value = words[index].partition("=")[2]
-            if not variables.HARMLESS.fullmatch(variable) or not variables.is_harmless_value(variable, value):
-                raise CommandRefused(
-                    f"{name} must not set {variable} to {value[:40]!r}: programs may run others because of it. "
-                    "Variables for output (LANG, LC_ALL, TZ, COLUMNS and the like) may be set"
-                )
-            index += 1
-    inner = list(words[index + operands :])
-    for mark in (*given.values("-I"), *(value or "{}" for value in given.values("--replace"))):
-        replaced = inner if inner and Path(inner[0]).name in _LAUNCHERS else inner[:1]
-        if any(mark in word for word in replaced):  # what is read would become a program, or a variable for one
-            raise CommandRefused(
-                f"xargs must not put what it reads in place of {mark!r} before the program that it runs"
-            )
-    return inner

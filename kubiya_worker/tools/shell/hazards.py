@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -20,6 +21,8 @@ from kubiya_worker.tools.shell import (
     compilers,
     curl_addresses,
     git_options,
+    launchers,
+    output_options,
     sed_script,
     ssh_programs,
     subcommands,
@@ -223,6 +226,9 @@ CHECKS: Final[Mapping[str, Callable[[Arguments, Place], str | None]]] = {
     "ssh-keyscan": ssh_programs.keyscan,
     "hg": lambda arguments, place: subcommands.hg(arguments, place),
     **{name: each.check for name, each in subcommands.PROGRAMS.items()},
+    **{name: each.check for name, each in output_options.PROGRAMS.items()},
+    "flock": partial(launchers.own_file, "flock"),
+    "script": partial(launchers.own_file, "script"),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -52,6 +52,7 @@ _FOLLOWING: Final[Mapping[str, re.Pattern[str]]] = {
 _WITHOUT_DEFAULT: Final = frozenset("gzip gunzip zcat pigz zstd unzstd zstdcat 7z 7za 7zr 7zz".split())  # noqa: SIM905
 _CHANGES_INTO: Final = ("-C", "--directory")
 _COMPRESSORS: Final = frozenset("gzip gunzip zcat pigz zstd unzstd zstdcat".split())  # noqa: SIM905
+_MOST_LINKS: Final = 40  # on one path, as the kernel has it
 _MOST_PATHS: Final = 256  # in one argument; each costs a look at the file system
 _MOST_ENTRIES: Final = 20_000  # below folders whose links a program follows
 _ELSEWHERE: Final = Path("/.another-host")  # the folder of a program that runs there: it has no name here
@@ -168,6 +169,10 @@ def _check_links(name: str, folders: set[str], cwd: Path, private: Sequence[Path
                         )
                     if entry.is_symlink():
                         target = os.path.realpath(entry.path)
+                        if any(_PROC_SECRETS.search(step) for step in _steps(entry.path)):
+                            raise CommandRefused(
+                                f"{entry.path} leads through the inside of a process and is not followed"
+                            )
                         _check_path(target, cwd, private)
                         if any(place.is_relative_to(target) for place in private) or target in ("/", "/proc"):
                             raise CommandRefused(
@@ -206,7 +211,7 @@ def _read_whole(name: str, arguments: Sequence[str], cwd: Path, *, default: bool
 def _paths(argument: str, cwd: Path) -> list[str]:
     """Return the paths in an argument, with links resolved: itself, the value of an option, the text after a mark."""
     parts = {argument, argument[2:] if argument.startswith("-") else argument}
-    for mark in ("=", "@", "file://", "file:", ":", ",", "<", ";"):
+    for mark in ("=", "@", "file://", "file:", ":", ",", "<", ";", "(", "'", '"'):
         parts.update(part for part in argument.split(mark)[1:] if "/" in part or _is_link(cwd, part))
     if "?" in argument:  # sqlite3 file:name?mode=ro
         parts |= {part.partition("?")[0] for part in parts}
@@ -226,9 +231,34 @@ def _paths(argument: str, cwd: Path) -> list[str]:
                 continue
             try:
                 found.append(_normal(os.path.realpath(cwd / part)))
+                found += [
+                    step for step in _steps(f"{cwd}/{part}" if part[0] != "/" else part) if _PROC_SECRETS.search(step)
+                ]
             except (OSError, ValueError):
                 continue  # a link of /proc that we may not read; the path as it is written has been taken
     return found
+
+
+def _steps(path: str) -> Iterator[str]:
+    """Yield each place that the kernel comes through on a path, before it follows the link there.
+
+    `/proc/self/cwd` is another folder for the program than for this process, so `..` behind it leads elsewhere.
+    """
+    place, rest, links = "/", path.split("/")[::-1], 0
+    while rest:
+        part = rest.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            place = os.path.dirname(place)  # noqa: PTH120 - a text, as the kernel reads it
+            continue
+        place = f"{place.rstrip('/')}/{part}"
+        yield place
+        if links < _MOST_LINKS and os.path.islink(place):  # noqa: PTH114 - it may be out of reach
+            links += 1
+            target = os.readlink(place)  # noqa: PTH115
+            place = "/" if target.startswith("/") else os.path.dirname(place)  # noqa: PTH120
+            rest += target.split("/")[::-1]
 
 
 def _may_show_inside(path: str) -> bool:
