@@ -41,7 +41,7 @@ PLAIN_READERS: Final = frozenset(
         "cat head tail grep egrep fgrep zgrep rg wc sort uniq cut tr awk gawk mawk nawk sed gsed jq nl tac rev "
         "column paste fold fmt expand unexpand comm join diff cmp od xxd hexdump base64 base32 md5sum sha1sum "
         "sha256sum sha512sum b2sum cksum gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat zstd unzstd zstdcat "
-        "shuf strings iconv numfmt tsort ts"
+        "shuf strings iconv numfmt tsort ts tee"
     ).split()
 )
 

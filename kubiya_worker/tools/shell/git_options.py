@@ -62,7 +62,7 @@ spurious squash staged start-number stash stat stat-width stop-at-non-option str
 strip-comments subject-prefix summary summary-only symbolic symbolic-full-name symref tag tags tags-only text theirs
 thread threaded timestamp tips topo-order track unidiff-zero unified unmerged unreachable unset-upstream unshallow
 until untracked untracked-files update update-head-ok update-refs verbose verify version walk-reflogs whitespace
-word-diff word-diff-regex word-regexp worktree ws-error-highlight z
+word-diff word-diff-regex word-regexp worktree ws-error-highlight z source stdout
 """
 _LETTERS: Final = "0123456789aAbBcCdDeEfFgGhHiIjkKlLmMnNopPqQrRsStTuUvVwWxXyYzZ"
 # In these commands a letter runs a program or an editor, or writes a file.

@@ -91,6 +91,7 @@ _DOCKER: Final = Subcommands(
             Options(plain="itd", valued="euw", long="interactive tty detach env= user= workdir=", ends=True),
         ),
         "top": Options(ends=True),
+        "system df": Options(plain="v", long="format= verbose"),
     },
 )
 _KUBECTL: Final = Subcommands(
