@@ -144,7 +144,7 @@ HELP: Final[dict[str, Help]] = {
         "args": "The program's arguments.",
         "url": "Where the server is, in place of a `command`.",
         "headers": "Headers of each request to the `url`; `{{.secret.NAME}}` stands for a secret.",
-        "env": "The program's variables; it has no others but PATH, HOME, LANG and USER.",
+        "env": "The program's variables, beside PATH, HOME, LANG, USER, and the worker's proxy and CA file.",
         **_ABOUT,
         **_SWITCH,
         "tools": "The tools that are offered, with `*` as a wildcard (all).",

@@ -23,7 +23,8 @@ CALL_LIMIT: Final = 3600.0  # seconds, the most that a call can take
 KEYS: Final = {
     "command": "A program to start; the server speaks over its input and output (stdio)",
     "args": "Its arguments",
-    "env": "Its variables; it has no others but PATH, HOME, LANG and USER. Numbers, true and false are as in JSON",
+    "env": "Its variables, beside PATH, HOME, LANG, USER, and the worker's proxy (without a password) and CA file. "
+    "Numbers, true and false are as in JSON",
     "envFile": "The absolute path of a file of `NAME=VALUE` lines, for more variables; `env` wins",
     "cwd": "The folder that it starts in (the workspace)",
     "url": "Where the server is (streamable HTTP or SSE); also `httpUrl`, `serverUrl`",

@@ -1,7 +1,8 @@
 """Confine the process of a stdio server: its program, and what it may reach.
 
-It may read the system, the programs of PATH, its own program, and the files that its `args` name in so many words; it
-may change the workspace and its `cwd`. A `{{…}}` in `args` opens nothing, because whoever starts an execution fills it.
+It may read the system, the programs of PATH, its own program, the worker's CA file, and the files that its `args` name
+in so many words; it may change the workspace and its `cwd`. A `{{…}}` in `args` opens nothing, because whoever starts
+an execution fills it.
 
 Many published servers write into the home folder when they start. Where nothing of the user's home is open to a server,
 it gets a home of its own in the workspace, or it could not start.
@@ -22,6 +23,7 @@ from kubiya_worker.tools.confinement.process_profile import Profile
 from kubiya_worker.tools.confinement.profile import Declared
 from kubiya_worker.tools.mcp.config import McpServer
 from kubiya_worker.tools.mcp.confinement_keys import ServerKeys
+from kubiya_worker.tools.mcp.network_variables import CA_FILE
 
 REMEDY: Final = (
     "The server is confined: `read_paths`, `write_paths` and `grants` of its settings open more, `packages` the caches "
@@ -40,7 +42,7 @@ def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -
     if found is None:
         return None
     reads = [each for each in server.named_files if visible.is_file(each)]
-    reads += [program, os.path.realpath(program)]
+    reads += [program, os.path.realpath(program), *filter(None, [os.environ.get(CA_FILE)])]
     beside = [Path(each).parent for each in (program, os.path.realpath(program))]
     search = [each for each in os.environ.get("PATH", "").split(os.pathsep) if each]
     search += [str(each) for each in beside if each.name in ("bin", ".bin", "shims")]

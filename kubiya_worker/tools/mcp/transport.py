@@ -1,8 +1,8 @@
 """This module connects to an MCP server: to a process over stdio, or over HTTP.
 
-A stdio server is a process with a clean environment (PATH, HOME, LANG, USER and the configured variables). The end of
-its stderr is kept, and `processes.cleanup` ends it when the worker is killed. The first connection imports the SDK, so
-that a worker whose agents have no MCP servers does not load it.
+A stdio server is a process with a clean environment (PATH, HOME, LANG, USER, the worker's proxy and CA file, and the
+configured variables). The end of its stderr is kept, and `processes.cleanup` ends it when the worker is killed. The
+first connection imports the SDK, so that a worker whose agents have no MCP servers does not load it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Final
 from kubiya_worker._supervisor.posix.markers import pids_with
 from kubiya_worker.errors import ConfigurationError, Unavailable
 from kubiya_worker.tools.confinement import spawn, visible
-from kubiya_worker.tools.mcp import confinement, stdio
+from kubiya_worker.tools.mcp import confinement, network_variables, stdio
 from kubiya_worker.tools.mcp.config import McpServer
 from kubiya_worker.tools.mcp.messages import NO_MESSAGE
 from kubiya_worker.tools.mcp.oauth import TokenCache
@@ -137,7 +137,7 @@ async def _watched(read: Any, ended: asyncio.Event) -> AsyncIterator[tuple[Any, 
 async def _process(server: McpServer, workspace: Path, marks: dict[str, str]) -> AsyncIterator[Any]:
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     folder = await asyncio.to_thread(_folder, server, workspace)
-    env = {**inherited, **server.env, **marks}
+    env = {**inherited, **network_variables.of_worker(os.environ), **server.env, **marks}
     program = confinement.program_of(server, folder, env.get("PATH", os.defpath))
     limits = confinement.profile_of(server, workspace, folder, program)
     if limits is not None:

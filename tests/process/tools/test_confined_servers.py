@@ -149,6 +149,16 @@ def test_folders_that_may_be_changed_are_made_and_files_are_not(places: Places) 
     assert answers(places, calls, **settings) == ["written", "written", "PermissionError", "PermissionError"]
 
 
+def test_the_ca_file_of_the_worker_is_told_and_can_be_read(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = places.server.with_name("ca.pem")
+    file.write_text("certificates")
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy:3128")
+    state, read = answers(places, [("state", Path("x")), ("read", file)])
+    assert {"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"} <= set(json.loads(state)["variables"]) and read == "certificates"
+    assert "HTTPS_PROXY" not in json.loads(state)["variables"]
+
+
 def test_a_home_of_the_settings_is_used(places: Places) -> None:
     mine = places.workspace / "mine"
     mine.mkdir()
