@@ -25,7 +25,7 @@ from kubiya_worker.activities.trial import TrialActivities
 
 def build(runtime: Runtime) -> list[Callable[..., Any]]:
     """Return all activities of a worker, ready for `temporalio.worker.Worker(activities=…)`."""
-    prices, tool = CallPrices(runtime.models), ToolActivities(runtime)
+    prices, tool = CallPrices(runtime), ToolActivities(runtime)
     fallback = Fallback(runtime, prices)
     session, execution = SessionActivities(runtime), ExecutionActivities(runtime)
     job, approval = JobActivities(runtime), ApprovalActivities(runtime)

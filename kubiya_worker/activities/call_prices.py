@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from kubiya_worker.models import Models
+from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.models.base import ModelError, ModelReply
 from kubiya_worker.protocol.execution import Usage
 
@@ -13,8 +13,8 @@ from kubiya_worker.protocol.execution import Usage
 class CallPrices:
     """The prices of a worker's model calls: by the table of prices, else as the gateway tells them."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._looked_up: set[tuple[str, str]] = set()  # models whose price was looked up before
 
     async def of_reply(self, model_id: str, reply: ModelReply, retention: str) -> Usage:
@@ -32,7 +32,7 @@ class CallPrices:
         `answered_by` is the provider's name of the model that answered. `reported_nanos` is the cost of the call as
         the gateway reports it, in 1e-9 USD; it counts where no price is known.
         """
-        models = self._models
+        models = self._runtime.models
         if models.offline(model_id):
             return usage
         if (model_id, answered_by) in self._looked_up:
