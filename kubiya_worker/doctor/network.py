@@ -23,7 +23,6 @@ from kubiya_worker.doctor import api_key_check
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.process import tracing
-from kubiya_worker.process.runtime import enforcer_url
 from kubiya_worker.proxies import proxy_for
 from kubiya_worker.settings import Settings
 
@@ -219,7 +218,7 @@ def _object(reply: requests.Response) -> dict[str, Any]:
 
 def policy_service(settings: Settings) -> Finding:
     """Check that the enforcer can be reached. While it cannot, every tool call is refused."""
-    url = enforcer_url(settings)
+    url = settings.policy_service_url
     try:
         reply = _get(f"{url}/health", allow_redirects=False)
     except requests.RequestException as error:

@@ -28,17 +28,13 @@ from kubiya_worker.tools.workspace_files import CopyLimits
 log = structlog.get_logger()
 
 
-def enforcer_url(settings: Settings) -> str:
-    return settings.enforcer_url or f"{settings.control_plane_url}/api/v1/enforcer"
-
-
 def enforcer_of(settings: Settings) -> enforcer.Enforcer | None:
     """Return the external policy service, or None when no service is configured."""
     if not settings.enforce_enabled:
         if settings.enforcer_url:
             log.warning("policy.enforcer_off", url=settings.enforcer_url, remedy="Set KUBIYA_ENFORCE_ENABLED=true")
         return None
-    url = enforcer_url(settings)
+    url = settings.policy_service_url
     key = enforcer.key_for(url, settings.enforcer_api_key, settings.control_plane_url, settings.api_key)
     log.info("policy.enforcer", url=url, timeout=f"{settings.enforcer_timeout:g}s", key=bool(key))
     return enforcer.Enforcer(url, key, settings.enforcer_timeout)

@@ -154,6 +154,11 @@ class Settings:
         return bool(self.recording or self.model_prices or self.model_compatibility or self.enforce_enabled)
 
     @property
+    def policy_service_url(self) -> str:
+        """Return the policy service's address: the control plane has one, where none is named."""
+        return self.enforcer_url or f"{self.control_plane_url}/api/v1/enforcer"
+
+    @property
     def image_reference(self) -> str:
         return f"{self.image}:{self.image_tag}"
 

@@ -186,3 +186,12 @@ def test_a_misspelled_variable_is_found_and_others_are_left_alone() -> None:
         "TEMPORAL_HOSTS": "TEMPORAL_HOST",
     }
     assert misspelled({"KUBIYA_CONTROL_PLANE_URL": "x"}) == {"KUBIYA_CONTROL_PLANE_URL": "CONTROL_PLANE_URL"}
+
+
+@pytest.mark.parametrize(
+    ("named", "url"),
+    [("", "https://plane.example/api/v1/enforcer"), ("https://rules.example", "https://rules.example")],
+)
+def test_the_policy_service_is_the_control_planes_where_none_is_named(named: str, url: str) -> None:
+    environ = {**KEY, "CONTROL_PLANE_URL": "https://plane.example", "ENFORCER_SERVICE_URL": named}
+    assert resolve({}, environ, "/dev/null").policy_service_url == url
