@@ -15,8 +15,8 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.server.api import sequels, stop
-from kubiya_worker.server.api.execute import USER, author_of
 from kubiya_worker.server.api.executions import execution_of
+from kubiya_worker.server.api.run_starts import USER, author_of
 from kubiya_worker.server.call import Call
 from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import executions as edges

@@ -8,189 +8,35 @@ from typing import Any, Final
 from sqlalchemy.exc import IntegrityError
 from starlette.routing import Route
 
-from kubiya_worker.protocol import names
 from kubiya_worker.protocol.events import now
 from kubiya_worker.server.api import shared_parts, stop
 from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
 from kubiya_worker.server.api.executions import execution_of
-from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
+from kubiya_worker.server.api.queues import queue_of, queues_of
+from kubiya_worker.server.api.run_starts import (
+    RunStart,
+    asked_again,
+    author_of,
+    begin,
+    choose_queue,
+    kept_metadata,
+    new_execution,
+    own_of,
+    reply,
+    without_servers,
+)
 from kubiya_worker.server.call import Call
 from kubiya_worker.server.definition_users import naming_part, shown_users
 from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import executions as edges
 from kubiya_worker.server.edges import worker
-from kubiya_worker.server.person import LOCAL
-from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
-from kubiya_worker.server.shared_parts import SERVERS, SKILL
+from kubiya_worker.server.shared_parts import SKILL
 from kubiya_worker.server.store import outbox
-from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.records import Object
 from kubiya_worker.tracing.ids import TRACEPARENT, caller_of
 
 DYNAMIC: Final = "dynamic"
-RESTING: Final = ("inactive", "archived")  # the statuses of a team that starts nothing
-USER: Final = ("user_id", "user_name", "user_email", "user_avatar")
-
-
-def choose_queue(call: Call, key: str | None) -> Object:
-    """Return the requested queue, or else an active one with a live worker."""
-    plane, organization = call.plane, call.organization_id
-    if key:
-        queue = queue_of(call, key)
-        if queue["status"] != "active":
-            raise ApiError(400, f"The queue {queue['name']!r} is {queue['status']}, not active")
-        return queue
-    active = [q for q in queues_of(call) if q["status"] == "active" and not hidden(q)]
-    for queue in active:
-        if plane.stores.workers.live(organization, queue["id"]):
-            return queue
-    if not active:
-        raise ApiError(400, "There is no active worker queue. Create one, and start a worker on it")
-    command = f"kubiya worker start --queue-id {active[0]['name']}"
-    raise ApiError(400, f"No queue has a live worker. Start one with: {command}")
-
-
-def new_execution(call: Call, kind: str, entity: Object, queue: Object, prompt: str, given: Object) -> Execution:
-    """Return a new execution's row in the form of docs/protocol.md#a5."""
-    user = given.get("user_metadata") or {}
-    return {
-        "id": str(uuid.uuid4()),
-        "organization_id": call.organization_id,
-        "execution_type": kind,
-        "entity_id": entity["id"],
-        "entity_name": entity["name"],
-        "queue_id": queue["id"],
-        "prompt": prompt,
-        "system_prompt": given.get("system_prompt"),
-        "request": request_of(given),
-        "response": None,
-        "error_message": None,
-        "usage": {},
-        "execution_metadata": given.get("execution_metadata") or {},
-        "runner_name": queue["name"],
-        **{key: user.get(key) for key in USER},
-        "requested_by": given.get("requested_by") or call.person.requester(),
-        "parent_execution_id": given.get("parent_execution_id"),
-        "started_at": None,
-        "completed_at": None,
-        "participants": [],
-        "last_message_at": None,
-        "last_message_preview": None,
-    }
-
-
-def request_of(given: Object) -> Object:
-    """Return what a run was asked with beside prompt and secrets, so that the same can be started again."""
-    asked = {
-        "model_id": given.get("model_id"),
-        "priority": given.get("priority"),
-        "configuration": without_servers(given.get("configuration") or {}),
-        "working_dir": (given.get("execution_environment") or {}).get("working_dir"),
-        "user_metadata": {k: v for k, v in (given.get("user_metadata") or {}).items() if k not in USER},
-    }
-    return {name: value for name, value in asked.items() if value}
-
-
-def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, given: Object) -> dict[str, Any]:
-    """Return the workflow's input (docs/protocol.md#b3) without secrets, as it is stored in a history.
-
-    Queues of a team's members are given by their ids.
-    """
-    config = without_servers({**entity["configuration"], **(given.get("configuration") or {})})
-    queues = config.get("member_queues")
-    if kind == TEAM and isinstance(queues, dict):
-        config["member_queues"] = {str(k): queue_of(call, str(v))["id"] for k, v in queues.items()}
-    folder = (given.get("execution_environment") or {}).get("working_dir")
-    if folder:
-        config["cwd"] = folder
-    return {
-        "execution_id": execution["id"],
-        f"{kind}_id": entity["id"],
-        "organization_id": execution["organization_id"],
-        "prompt": execution["prompt"],
-        "system_prompt": given.get("system_prompt") or entity.get("system_prompt"),
-        "model_id": given.get("model_id") or entity.get("model_id"),
-        "model_config": entity.get("llm_config") or {},
-        f"{kind}_config": config,
-        "mcp_servers": {},  # a worker asks for them when it needs them; a history holds none of their settings
-        "user_metadata": {k: v for k, v in (given.get("user_metadata") or {}).items() if v is not None},
-        "runtime_type": entity.get("runtime") or "default",
-        "initial_message_timestamp": now(),
-        "control_plane_url": None,
-        "api_key": None,
-        "sequel": {"message": author_of(call)},  # whose the prompt is; more where a conversation goes on
-    }
-
-
-def without_servers(configuration: Object) -> Object:
-    """Return a configuration without its MCP servers, for what is stored in a history."""
-    return {key: value for key, value in configuration.items() if key not in SERVERS}
-
-
-def author_of(call: Call) -> Object:
-    """Return who says a message, as its fields: the person of the key, nobody for a key without a person."""
-    person = call.person
-    if person.id == LOCAL.id:
-        return {}
-    about = {"user_id": person.id, "user_name": person.name, "user_email": person.email}
-    return {name: value for name, value in about.items() if value}
-
-
-def own_of(given: Object) -> dict[str, Any]:
-    """Return what only this run's worker may get, as `Executions.own` returns it; it is in no history."""
-    environment, configuration = given.get("execution_environment") or {}, given.get("configuration") or {}
-    return {
-        "env_vars": {str(k): str(v) for k, v in (environment.get("env_vars") or {}).items()},
-        "secrets": environment.get("secrets") or [],
-        "mcp_servers": given.get("mcp_servers") or {},
-        "configuration": {key: configuration[key] for key in SERVERS if configuration.get(key)},
-    }
-
-
-def page_of(execution_id: str) -> str:
-    """Return where this server's page shows an execution."""
-    return f"/#/executions/{execution_id}"
-
-
-def reply(execution: Execution) -> dict[str, Any]:
-    return {
-        "execution_id": execution["id"],
-        "workflow_id": names.workflow_id(execution["execution_type"], execution["id"]),
-        "status": execution["status"].upper(),
-        "page": page_of(execution["id"]),
-        "message": f"The execution was given to the queue {execution['runner_name']!r}",
-    }
-
-
-def begin(
-    call: Call,
-    kind: str,
-    entity: Object,
-    queue: Object,
-    prompt: str,
-    given: Object,
-    key: str | None,
-    *,
-    row: Object | None = None,
-    priority: int | None = None,
-    sequel: Object | None = None,
-) -> Execution:
-    """Store the row and its start in one transaction, so that Temporal gets it even if it is away now.
-
-    `row` has more fields of the row, such as an id that is known before. `priority` is Temporal's. `sequel` says where
-    a conversation goes on that was led before.
-    """
-    stop.check(call)
-    if kind == TEAM and entity.get("status") in RESTING:
-        raise ApiError(400, f"The team {entity['name']!r} is {entity['status']}, not active")
-    priority = priority or given.get("priority")
-    execution = {**new_execution(call, kind, entity, queue, prompt, given), **(row or {})}
-    with call.plane.database.transaction():
-        execution = call.plane.stores.executions.create(execution, own=own_of(given), idempotency_key=key)
-        argument = {**workflow_input(call, execution, kind, entity, given), **({"sequel": sequel} if sequel else {})}
-        call.plane.runs.tell(execution, outbox.START, {**argument, **({outbox.PRIORITY: priority} if priority else {})})
-    return execution
 
 
 def traced(given: Object, header: str | None) -> Object:
@@ -210,32 +56,11 @@ def _execute(kind: str) -> Route:
         if earlier is not None:
             return reply(earlier)
         queue = choose_queue(call, given.get("worker_queue_id"))
-        return reply(begin(call, kind, entity, queue, prompt, given, key))
+        return reply(
+            begin(call, RunStart(kind=kind, entity=entity, queue=queue, prompt=prompt, request=given), key=key)
+        )
 
     return Edge("POST", f"/{kind}s/{{entity}}/execute", execute, body=edges.Execute, audit="execution.start")
-
-
-def asked_again(plane: Plane, execution: Execution) -> Object:
-    """Return what an execution was asked with, in the form of a request, so that it can be asked for again."""
-    own, request = plane.stores.executions.own(execution["id"]), execution["request"]
-    return {
-        "system_prompt": execution.get("system_prompt"),
-        "model_id": request.get("model_id"),
-        "priority": request.get("priority"),
-        "configuration": {**(request.get("configuration") or {}), **(own.get("configuration") or {})},
-        "execution_environment": {
-            **{name: own[name] for name in ("env_vars", "secrets") if name in own},
-            "working_dir": request.get("working_dir"),
-        },
-        "mcp_servers": own.get("mcp_servers"),
-        "user_metadata": request.get("user_metadata"),
-    }
-
-
-def kept_metadata(execution: Execution) -> Object:
-    """Return the metadata that a repetition of an execution has too."""
-    metadata = execution.get("execution_metadata") or {}
-    return {name: metadata[name] for name in ("interactive", "job_id", "job_name") if name in metadata}
 
 
 async def retry(call: Call) -> Any:
@@ -259,7 +84,9 @@ async def retry(call: Call) -> Any:
     )
     metadata = {**kept_metadata(earlier), "source": "retry", "retry_of": earlier["id"]}
     given = {**asked_again(plane, earlier), "execution_metadata": metadata}
-    return reply(begin(call, kind, entity, queue, earlier["prompt"], given, key))
+    return reply(
+        begin(call, RunStart(kind=kind, entity=entity, queue=queue, prompt=earlier["prompt"], request=given), key=key)
+    )
 
 
 async def create(call: Call) -> Any:
@@ -284,14 +111,9 @@ async def create(call: Call) -> Any:
     queue = queue_of(call, asked) if asked else queues[0] if queues else choose_queue(call, None)
     about = {key: given[key] for key in ("job_id", "trigger_type") if key in given}
     metadata = {**(given.get("trigger_metadata") or {}), **about}
-    row = new_execution(
-        call,
-        kind,
-        entity,
-        queue,
-        call.prompt(),
-        {**_of_job(job), "execution_metadata": metadata, "requested_by": (job or {}).get("owner")},
-    )
+    asked_with = {**_of_job(job), "execution_metadata": metadata, "requested_by": (job or {}).get("owner")}
+    start = RunStart(kind=kind, entity=entity, queue=queue, prompt=call.prompt(), request=asked_with)
+    row = new_execution(call, start)
     if job is None:
         del row["request"]  # only the workflow knows with what it began
     try:
@@ -347,7 +169,9 @@ async def execute_dynamic(call: Call) -> Any:
     stop.check(call)
     entity_id = str(uuid.uuid4())
     name = about.get("name") or "dynamic"
-    row = new_execution(call, DYNAMIC, {"id": entity_id, "name": name}, queue, prompt, given)
+    entity = {"id": entity_id, "name": name}
+    start = RunStart(kind=DYNAMIC, entity=entity, queue=queue, prompt=prompt, request=given)
+    row = new_execution(call, start)
     config = dict(about.get("configuration") or {})
     if subagents:
         agents = {f"subagent_{number}": one for number, one in enumerate(subagents, start=1)}

@@ -18,8 +18,16 @@ from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.server.api.agents import AGENT, entity_of
-from kubiya_worker.server.api.execute import asked_again, author_of, begin, choose_queue, kept_metadata, reply
 from kubiya_worker.server.api.executions import execution_of
+from kubiya_worker.server.api.run_starts import (
+    RunStart,
+    asked_again,
+    author_of,
+    begin,
+    choose_queue,
+    kept_metadata,
+    reply,
+)
 from kubiya_worker.server.api.sequels import entity_again
 from kubiya_worker.server.call import Call
 from kubiya_worker.server.conversations import Cut, NoCut, closed, cut_at
@@ -70,7 +78,8 @@ async def fork(call: Call) -> Any:
     try:
         with plane.database.transaction():
             row = {"id": new_id}
-            made = begin(call, kind, entity, queue, prompt, asked, key, row=row, sequel=_sequel(call, origin, cut))
+            start = RunStart(kind=kind, entity=entity, queue=queue, prompt=prompt, request=asked)
+            made = begin(call, start, key=key, row=row, sequel=_sequel(call, origin, cut))
             plane.run_files.share(files.rows, new_id, time.time())
             _share(call, origin, made, messages, cut, files.told)
             plane.stores.executions.told(made, "fork", None, {"fork_of": origin["id"], "fork_at": about["fork_at"]})

@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from kubiya_worker.protocol import events as ev
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.server.api import execute
+from kubiya_worker.server.api import run_starts
 from kubiya_worker.server.api.agents import entity_of
 from kubiya_worker.server.api.control import say
 from kubiya_worker.server.api.queues import hidden, queues_of
@@ -78,7 +78,7 @@ def take(call: Call, hook: Object, alert: Alert, now: float, kept: Object, **pro
             "verdict": found.verdict,
             "reason": found.reason,
             "execution_id": execution_id or None,
-            **({"page": execute.page_of(execution_id)} if execution_id else {}),
+            **({"page": run_starts.page_of(execution_id)} if execution_id else {}),
         }
         kept = {**kept, "reason": found.reason, "alert": alert.facts(), "answer": answer}
         plane.stores.hooks.keep(
@@ -135,10 +135,16 @@ def begin(call: Call, hook: Object, execution_id: str, text: str, severity: str,
         "execution_metadata": {**about, **({INTERACTIVE: True} if hook["wait_for_resolved"] else {})},
     }
     row = {"id": execution_id, "hook": {"id": hook["id"], "name": hook["name"], "alert": facts}}
-    priority = hook["priority"] or BY_SEVERITY.get(severity)
-    entity = entity_of(call, kind, hook["entity_id"])
+    start = run_starts.RunStart(
+        kind=kind,
+        entity=entity_of(call, kind, hook["entity_id"]),
+        queue=_queue(call, hook),
+        prompt=text,
+        request=given,
+        urgency=hook["priority"] or BY_SEVERITY.get(severity),
+    )
     try:
-        execute.begin(call, kind, entity, _queue(call, hook), text, given, None, row=row, priority=priority)
+        run_starts.begin(call, start, row=row)
     except IntegrityError:
         return
     call.plane.stores.hooks.ran(hook, execution_id)
@@ -147,7 +153,7 @@ def begin(call: Call, hook: Object, execution_id: str, text: str, severity: str,
 def _queue(call: Call, hook: Object) -> Object:
     """Return the hook's queue, or an active one, with a live worker if possible: an alert at night waits for one."""
     if hook["queue"]:
-        return execute.choose_queue(call, hook["queue"])
+        return run_starts.choose_queue(call, hook["queue"])
     queues = [queue for queue in queues_of(call) if queue["status"] == "active" and not hidden(queue)]
     if not queues:
         raise ApiError(400, "There is no active worker queue. Create one, and start a worker on it")

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from kubiya_worker.protocol import names
 from kubiya_worker.server import cron, template
-from kubiya_worker.server.api import execute, job_times
+from kubiya_worker.server.api import job_times, run_starts
 from kubiya_worker.server.api.agents import AGENT, TEAM, entity_of, store_of
 from kubiya_worker.server.api.environments import environment_of
 from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
@@ -101,7 +101,7 @@ def _check_config(kind: str, config: Object, where: str) -> None:
 def queue_for(call: Call, job: Object) -> Object:
     """Return the job's queue, or else an active one, with a live worker if possible; answer 400 when there is none."""
     if job["executor_type"] == "specific_queue":
-        return execute.choose_queue(call, job["worker_queue_name"])
+        return run_starts.choose_queue(call, job["worker_queue_name"])
     queues = [q for q in queues_of(call) if q["status"] == "active" and not hidden(q)]
     place = ""
     if job["executor_type"] == "environment":
@@ -151,7 +151,7 @@ def _wanted(call: Call, job: Object) -> Wanted:
         "execution_environment": {},
     }
     row = {"id": None, "organization_id": call.organization_id, "prompt": job["prompt_template"]}
-    argument = execute.workflow_input(call, row, kind, bare, given_of(job, CRON))
+    argument = run_starts.workflow_input(call, row, kind, bare, given_of(job, CRON))
     return Wanted(
         cron=cron.expressions(job["cron_schedule"]),
         timezone=job["cron_timezone"],
@@ -203,14 +203,17 @@ def run(call: Call, job: Object, trigger: str, values: Object, override: Object,
         if trigger == WEBHOOK:
             given["user_metadata"] = {**given["user_metadata"], "tainted": prompt != job["prompt_template"]}
         with call.plane.database.transaction():
-            execution = execute.begin(call, job["entity_type"], entity, queue_for(call, job), prompt, given, key)
+            start = run_starts.RunStart(
+                kind=job["entity_type"], entity=entity, queue=queue_for(call, job), prompt=prompt, request=given
+            )
+            execution = run_starts.begin(call, start, key=key)
             call.plane.stores.jobs.add_run(job, execution["id"], trigger)
     return {
         "job_id": job["id"],
         "execution_id": execution["id"],
         "workflow_id": names.workflow_id(execution["execution_type"], execution["id"]),
         "status": "started",
-        "page": execute.page_of(execution["id"]),
+        "page": run_starts.page_of(execution["id"]),
         "message": f"The job was given to the queue {execution['runner_name']!r}",
     }
 

@@ -13,8 +13,8 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol.servers import DEGRADED
 from kubiya_worker.server.api import stop
 from kubiya_worker.server.api.agents import AGENT, TEAM, store_of
-from kubiya_worker.server.api.execute import asked_again, workflow_input
 from kubiya_worker.server.api.queues import queue_of
+from kubiya_worker.server.api.run_starts import asked_again, workflow_input
 from kubiya_worker.server.call import Call
 from kubiya_worker.server.conversations import number_of
 from kubiya_worker.server.refusals import ApiError

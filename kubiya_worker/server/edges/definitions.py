@@ -23,7 +23,7 @@ from kubiya_worker.server.edges.configuration import Configuration, Environment,
 from kubiya_worker.server.edges.skill_types import TypeOfNamed
 from kubiya_worker.server.store import definitions
 
-TEAM_STATUSES = ("active", "inactive", "archived", "idle")  # api/execute.py starts none that is inactive or archived
+TEAM_STATUSES = ("active", "inactive", "archived", "idle")  # api/run_starts.py starts none that is inactive or archived
 QUEUE_STATUSES = ("active", "inactive", "paused")
 _SKILLS = NotSupported("Put them into skills; one that several have as {ref: NAME}")
 _STORED_ELSEWHERE = NotSupported("The published server drops it, too")
