@@ -17,7 +17,7 @@ from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.runs import resolved
 from kubiya_worker.server.shared_parts import without
 from kubiya_worker.server.store import approvals as ap
-from kubiya_worker.server.store.approvals import Approval
+from kubiya_worker.server.store.approvals import Approval, ApprovalQuery
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.records import Object
 
@@ -126,7 +126,9 @@ class Needs:
 
     def of_rule(self, rule: Object) -> list[Dependent]:
         """Return the requests for approval that wait because of a rule."""
-        waiting = self._stores.approvals.search(self._organization, status=ap.PENDING, limit=MOST_WAITING)
+        waiting = self._stores.approvals.search(
+            self._organization, ApprovalQuery(status=ap.PENDING), limit=MOST_WAITING
+        )
         mine = [approval for approval in waiting if approval.get("rule_id") == rule["id"]]
         return [
             Dependent("approval", a["id"], str(a.get("tool_name") or ""), "rejected", _later(self._reject, a))

@@ -127,25 +127,22 @@ def _approved_by_rule(call: Call, approval: Approval, execution: Execution, rule
 
 async def list_all(call: Call) -> Any:
     wanted = call.filters(filters.ApprovalFilters)
-    found = call.plane.stores.approvals.search(
-        call.organization_id,
+    query = ap.ApprovalQuery(
         scope=call.person.scope,
         queue_id=id_of(call, "Queue", wanted.queue, (call.plane.stores.queues,)),
         status=wanted.status,
         execution_id=wanted.execution_id,
         requester=wanted.requester_email,
-        limit=wanted.limit,
-        offset=wanted.offset,
     )
-    return [_shown(call, approval) for approval in found]
+    stored = call.plane.stores.approvals.search(call.organization_id, query, limit=wanted.limit, offset=wanted.offset)
+    return [_shown(call, approval) for approval in stored]
 
 
 async def pending(call: Call) -> Any:
     wanted = call.filters(filters.PendingApprovalFilters)
-    found = call.plane.stores.approvals.search(
-        call.organization_id, call.person.scope, status=ap.PENDING, execution_id=wanted.execution_id, limit=500
-    )
-    return [_shown(call, approval) for approval in found if not ap.overdue(approval, datetime.now(UTC))]
+    query = ap.ApprovalQuery(scope=call.person.scope, status=ap.PENDING, execution_id=wanted.execution_id)
+    stored = call.plane.stores.approvals.search(call.organization_id, query, limit=500)
+    return [_shown(call, approval) for approval in stored if not ap.overdue(approval, datetime.now(UTC))]
 
 
 async def get(call: Call) -> Any:

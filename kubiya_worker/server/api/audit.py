@@ -14,7 +14,7 @@ from kubiya_worker.server.call import Call
 from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.store.audit import Audit
-from kubiya_worker.server.store.audit_records import AuditRecords
+from kubiya_worker.server.store.audit_records import AuditQuery, AuditRecords
 
 PART: Final = 500  # records that are read at once, so that other requests come between
 MOST_TOLD: Final = 100  # problems of a check
@@ -24,20 +24,19 @@ async def list_all(call: Call) -> Any:
     """List the newest records that fit, newest first; `before` is the number where the next page begins."""
     wanted = call.filters(filters.AuditFilters)
 
-    def found(records: AuditRecords) -> list[dict[str, Any]]:
-        return records.search(
-            call.organization_id,
-            since=wanted.since,
-            until=wanted.until,
-            person=wanted.person,
-            action=wanted.action,
-            thing=wanted.object,
-            outcome=wanted.outcome,
-            before=wanted.before or None,
-            limit=wanted.limit,
-        )
+    query = AuditQuery(
+        since=wanted.since,
+        until=wanted.until,
+        person=wanted.person,
+        action=wanted.action,
+        thing=wanted.object,
+        outcome=wanted.outcome,
+    )
 
-    return await call.plane.stores.audit.reading(found, long=True)
+    def search(records: AuditRecords) -> list[dict[str, Any]]:
+        return records.search(call.organization_id, query, before=wanted.before or None, limit=wanted.limit)
+
+    return await call.plane.stores.audit.reading(search, long=True)
 
 
 async def head(call: Call) -> Any:

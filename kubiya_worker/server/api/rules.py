@@ -67,7 +67,8 @@ def _deny_waiting(call: Call, rule: Object) -> None:
     if rule["action"] != "deny":
         return
     rules = call.plane.stores.rules.list(call.organization_id)
-    for approval in call.plane.stores.approvals.search(call.organization_id, status=ap.PENDING, limit=MOST_WAITING):
+    waiting = ap.ApprovalQuery(status=ap.PENDING)
+    for approval in call.plane.stores.approvals.search(call.organization_id, waiting, limit=MOST_WAITING):
         if denies(rule, rules, str(approval.get("tool_name") or ""), str(approval.get("risk_level") or "")):
             approvals.reject_by_rule(call, approval, rule)
 

@@ -77,7 +77,8 @@ def _read(plane: Plane, execution_id: str) -> SpentBudget:
 
 def _raised(plane: Plane, execution: Execution, budgets: ex.Budgets) -> ex.Budgets:
     """Return the limits that people have raised."""
-    answers = plane.stores.approvals.search(execution["organization_id"], execution_id=execution["id"], limit=1_000)
+    query = ap.ApprovalQuery(execution_id=execution["id"])
+    answers = plane.stores.approvals.search(execution["organization_id"], query, limit=1_000)
     for approval in reversed(answers):  # the oldest first
         if approval.get("tool_name") == RAISE_BUDGET and approval["status"] == ap.APPROVED:
             edited = approval.get("edited_args")

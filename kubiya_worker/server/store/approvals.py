@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
 
 from kubiya_worker.protocol.messages import arguments_hash
 from kubiya_worker.server.person import EVERYTHING, Scope
@@ -37,6 +39,30 @@ _PENDING_OF = Prepared(select(T).where(T.c.execution_id == bindparam("execution_
 def overdue(approval: Approval, at: datetime) -> bool:
     """Return whether the request's time passed without an answer. Pure."""
     return approval["status"] == PENDING and datetime.fromisoformat(approval["expires_at"]) <= at
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalQuery:
+    """Which requests are looked for, among those that a key with this scope covers; what is empty does not count."""
+
+    scope: Scope = EVERYTHING
+    status: str = ""
+    execution_id: str = ""
+    requester: str = ""  # an e-mail
+    queue_id: str = ""
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        executions = schema.executions
+        if self.scope.limited:
+            yield T.c.execution_id.in_(select(executions.c.id).where(*within(self.scope)))
+        if self.queue_id:
+            yield T.c.execution_id.in_(select(executions.c.id).where(executions.c.queue_id == self.queue_id))
+        if self.status:
+            yield T.c.status == self.status.lower()
+        if self.execution_id:
+            yield T.c.execution_id == self.execution_id
+        if self.requester:
+            yield json_text(T.c.data, "requester_email") == self.requester
 
 
 class Approvals:
@@ -87,29 +113,10 @@ class Approvals:
         return self._db.execute(select(T.c.id).where(T.c.id == key)).first() is not None
 
     def search(
-        self,
-        organization_id: str,
-        scope: Scope = EVERYTHING,
-        *,
-        status: str = "",
-        execution_id: str = "",
-        requester: str = "",
-        queue_id: str = "",
-        limit: int = 50,
-        offset: int = 0,
+        self, organization_id: str, wanted: ApprovalQuery, *, limit: int = 50, offset: int = 0
     ) -> list[Approval]:
-        query = select(T).where(T.c.organization_id == organization_id)
-        of = schema.executions
-        if scope.limited:
-            query = query.where(T.c.execution_id.in_(select(of.c.id).where(*within(scope))))
-        if queue_id:
-            query = query.where(T.c.execution_id.in_(select(of.c.id).where(of.c.queue_id == queue_id)))
-        if status:
-            query = query.where(T.c.status == status.lower())
-        if execution_id:
-            query = query.where(T.c.execution_id == execution_id)
-        if requester:
-            query = query.where(json_text(T.c.data, "requester_email") == requester)
+        """Return the requests that fit, newest first."""
+        query = select(T).where(T.c.organization_id == organization_id, *wanted.conditions())
         query = query.order_by(T.c.created_at.desc()).limit(limit).offset(offset)
         return [self._object(row) for row in self._db.execute(query)]
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import ColumnElement, bindparam, func, or_, select
 
 from kubiya_worker.protocol.audit import EMPTY, Head
 from kubiya_worker.server.store import schema
@@ -35,6 +37,39 @@ def _plain(word: str) -> str:
     return word.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AuditQuery:
+    """Which records are looked for; what is empty does not count.
+
+    `since` is included and `until` is not. `person` is an id, name, e-mail or key id; `action` also the part before or
+    after the point; `thing` is the kind, id or name of what a record is about, or the id of an execution.
+    """
+
+    since: str = ""
+    until: str = ""
+    person: str = ""
+    action: str = ""
+    thing: str = ""
+    outcome: str = ""
+
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        if self.since:
+            yield _field("at") >= self.since
+        if self.until:
+            yield _field("at") < self.until
+        if self.outcome:
+            yield _field("outcome") == self.outcome
+        if self.person:
+            yield or_(*(func.lower(_field(f"who.{part}")) == self.person.lower() for part in WHO))
+        if self.action:
+            action, words = _field("action"), _plain(self.action)
+            parts = (f"{words}.%", f"%.{words}")
+            yield or_(action == self.action, *(action.like(part, escape="!") for part in parts))
+        if self.thing:
+            places = ("object.kind", "object.id", "object.name", "execution_id")
+            yield or_(*(_field(place) == self.thing for place in places))
+
+
 class AuditRecords:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -56,46 +91,11 @@ class AuditRecords:
         return [(row.seq, row.record) for row in self._reader.execute(_PAGE, values)]
 
     def search(
-        self,
-        organization_id: str,
-        *,
-        since: str = "",
-        until: str = "",
-        person: str = "",
-        action: str = "",
-        thing: str = "",
-        outcome: str = "",
-        before: int | None = None,
-        limit: int = 50,
+        self, organization_id: str, wanted: AuditQuery, *, before: int | None = None, limit: int = 50
     ) -> list[dict[str, Any]]:
-        """Return the newest records that fit, newest first.
-
-        `person` is an id, name, e-mail or key id; `action` also the part before or after the point; `thing` is the
-        kind, id or name of what it is about.
-        """
+        """Return the newest records that fit, newest first; `before` is the number where the next page begins."""
         begin = self.begin(organization_id).seq
-        query = select(T.c.record).where(T.c.organization_id == organization_id, T.c.seq > begin)
+        query = select(T.c.record).where(T.c.organization_id == organization_id, T.c.seq > begin, *wanted.conditions())
         if before is not None:
             query = query.where(T.c.seq < before)
-        if since:
-            query = query.where(_field("at") >= since)
-        if until:
-            query = query.where(_field("at") < until)
-        if outcome:
-            query = query.where(_field("outcome") == outcome)
-        if person:
-            query = query.where(or_(*(func.lower(_field(f"who.{k}")) == person.lower() for k in WHO)))
-        if action:
-            done = _field("action")
-            query = query.where(
-                or_(
-                    done == action,
-                    done.like(f"{_plain(action)}.%", escape="!"),
-                    done.like(f"%.{_plain(action)}", escape="!"),
-                )
-            )
-        if thing:
-            query = query.where(
-                or_(*(_field(f"object.{k}") == thing for k in ("kind", "id", "name")), _field("execution_id") == thing)
-            )
         return [json.loads(row[0]) for row in self._reader.execute(query.order_by(T.c.seq.desc()).limit(limit))]

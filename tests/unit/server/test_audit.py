@@ -20,6 +20,7 @@ from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store import audit as store
 from kubiya_worker.server.store.audit import Audit
+from kubiya_worker.server.store.audit_records import AuditQuery
 from kubiya_worker.server.temporal import Temporal
 from kubiya_worker.server.temporal_access import TemporalAccess
 from tests.support.api import Api, Object
@@ -523,7 +524,7 @@ def test_refusals_cannot_fill_the_disk(tmp_path: Path) -> None:
     assert audit.head("local").seq == store.MOST_REFUSED
     seconds = store.MINUTE
     audit.refuse("local", "agent.create", {}, 403, "no")
-    assert audit.search("local")[0]["left_out_before"] == 40
+    assert audit.search("local", AuditQuery())[0]["left_out_before"] == 40
     plane.database.close()
 
 
