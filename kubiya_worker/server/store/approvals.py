@@ -43,7 +43,7 @@ def overdue(approval: Approval, at: datetime) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalQuery:
-    """Which requests are looked for, among those that a key with this scope covers; what is empty does not count."""
+    """Say which requests are looked for, of those that a key with this scope covers; what is empty does not count."""
 
     scope: Scope = EVERYTHING
     status: str = ""

@@ -39,7 +39,7 @@ def _plain(word: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class AuditQuery:
-    """Which records are looked for; what is empty does not count.
+    """Say which records are looked for; what is empty does not count.
 
     `since` is included and `until` is not. `person` is an id, name, e-mail or key id; `action` also the part before or
     after the point; `thing` is the kind, id or name of what a record is about, or the id of an execution.
