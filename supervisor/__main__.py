@@ -142,6 +142,7 @@ def _own(
 ) -> int:
     """Write who owns the instance, and supervise until the end. `started_with` is the environment for the child."""
     from .arbiter import Arbiter
+    from .instance import Instance
     from .logfile import Log
     from .posix.control import ControlSocket
     from .posix.pidfile import PidFile
@@ -169,18 +170,8 @@ def _own(
         owned.declare(record)
         pid_file = PidFile(spec.pid_file, record)
         try:
-            arbiter = Arbiter(
-                spec,
-                log=log,
-                state=state,
-                wakeup=wakeup,
-                readiness=readiness,
-                owned=owned,
-                pid_file=pid_file,
-                control=control,
-                environment=started_with,
-            )
-            return arbiter.run()
+            instance = Instance(spec, log, state, owned, pid_file, control)
+            return Arbiter(instance, wakeup=wakeup, readiness=readiness, environment=started_with).run()
         finally:
             pid_file.remove()
     finally:

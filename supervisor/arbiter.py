@@ -19,16 +19,12 @@ from typing import Final
 from . import aftermath, backoff, lines, orphans, predecessor, state
 from .child_run import ChildRun, death
 from .daemon import Readiness
+from .instance import Instance
 from .journal import Journal
-from .logfile import Log
 from .posix import kept, kernel, notify, processes
 from .posix.child import Child, ChildExit, output_pipe
 from .posix.control import ControlSocket
-from .posix.ownership import Ownership
-from .posix.pidfile import PidFile
 from .posix.wakeup import WakeupPipe
-from .spec import Spec
-from .state import StateFile
 from .timers import Timers
 
 FORCE_AFTER: Final = 1.0  # seconds: a second signal sooner than that is a repeat, not an order to force
@@ -40,25 +36,20 @@ READ_SIZE: Final = 1 << 18
 class Arbiter:
     def __init__(
         self,
-        spec: Spec,
+        instance: Instance,
         *,
-        log: Log,
-        state: StateFile,
         wakeup: WakeupPipe,
         readiness: Readiness,
-        owned: Ownership,
-        pid_file: PidFile,
-        control: ControlSocket,
         environment: dict[str, str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare the loop; nothing is started yet.
 
-        Guards hold the lock of `owned` too. The child's environment is made from `environment`.
+        Guards hold the lock of the instance too. The child's environment is made from `environment`.
         """
-        self._spec, self._log, self._state, self._wakeup = spec, log, state, wakeup
-        self._readiness, self._owned, self._clock = readiness, owned, clock
-        self._control = control
+        spec = self._spec = instance.spec
+        self._log, self._state, self._owned = instance.log, instance.state, instance.owned
+        self._control, self._wakeup, self._readiness, self._clock = instance.control, wakeup, readiness, clock
         self._upstream = notify.NotifySender(environment)
         self._listener = notify.NotifyReceiver(f"{spec.state_file}.run", spec.portable) if spec.notify else None
         self._environment = spec.child_environment(environment, self._listener.address if self._listener else "")
@@ -67,7 +58,7 @@ class Arbiter:
         self._selector = selectors.DefaultSelector()
         self._timers = Timers(clock)
         self._orphans = orphans.Orphans(self._table, self._timers, clock, reaper=reaper, keep=spec.keep)
-        self._journal = Journal(spec, log, state, self._timers, owned, pid_file)
+        self._journal = Journal(instance, self._timers)
         self._say = self._journal.say
         self._output, self._input = output_pipe()
         self._run: ChildRun | None = None

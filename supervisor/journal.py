@@ -10,12 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from . import info, lines, state
-from .logfile import Log
+from .instance import Instance
 from .posix import files
-from .posix.ownership import Ownership
-from .posix.pidfile import PidFile
-from .spec import Spec
-from .state import StateFile
 from .timers import Timers
 
 RETRY_EVERY: Final = 5.0  # seconds between tries to write to a full disk
@@ -25,11 +21,9 @@ STATUS_EVERY: Final = 1.0  # seconds between writes of the child's status; each 
 class Journal:
     """The log, the state file and the info file of this supervisor; `timers` are those of its loop."""
 
-    def __init__(
-        self, spec: Spec, log: Log, state: StateFile, timers: Timers, owned: Ownership, pid_file: PidFile
-    ) -> None:
-        self._spec, self._log, self._state, self._timers = spec, log, state, timers
-        self._owned, self._pid_file = owned, pid_file
+    def __init__(self, instance: Instance, timers: Timers) -> None:
+        self._spec, self._log, self._state, self._timers = instance.spec, instance.log, instance.state, timers
+        self._owned, self._pid_file = instance.owned, instance.pid_file
         self._info: files.Stamp | None = None  # the info file as we have written it
         self._wrong: set[str] = set()  # files that cannot be made again, said once
 
