@@ -179,8 +179,8 @@ class Api(ControlPlane):
 
     def full_environment(self, kind: str, entity_id: str) -> dict[str, Any]:
         """Return the variables and MCP servers of an agent or a team."""
-        found = self._call("GET", f"/execution-environment/{kind}s/{quote(entity_id, safe='')}/resolved/full")
-        return dict(found) if isinstance(found, dict) else {}
+        environment = self._call("GET", f"/execution-environment/{kind}s/{quote(entity_id, safe='')}/resolved/full")
+        return dict(environment) if isinstance(environment, dict) else {}
 
     def execute(self, kind: str, entity_id: str, body: dict[str, Any]) -> dict[str, Any]:
         """Start an execution of an agent or a team. Return {execution_id, page?}."""
@@ -229,11 +229,11 @@ class Api(ControlPlane):
         reply = self._wire.open(f"{self.base_url}/api/v1/executions/{key}/files/{name}", {}, timeout=(5.0, QUIET))
         if reply.status >= 400:
             try:
-                told = str(json.loads(reply.read(64_000)).get("detail") or "")
+                detail = str(json.loads(reply.read(64_000)).get("detail") or "")
             except (ValueError, AttributeError, HTTPError):
-                told = ""
+                detail = ""
             reply.close()
-            fault = errors.from_status(reply.status, f"{reply.status}: {told or 'there is no such file'}", None)
+            fault = errors.from_status(reply.status, f"{reply.status}: {detail or 'there is no such file'}", None)
             self._explain(fault)
             raise fault
         return reply
@@ -407,10 +407,10 @@ class Api(ControlPlane):
 
     def _list(self, path: str) -> list[dict[str, Any]]:
         """Return a list, also when the server wraps it in an object."""
-        found = self._call("GET", path)
-        if isinstance(found, dict):
-            found = next((v for v in found.values() if isinstance(v, list)), [])
-        return [x for x in found or [] if isinstance(x, dict)]
+        answer = self._call("GET", path)
+        if isinstance(answer, dict):
+            answer = next((v for v in answer.values() if isinstance(v, list)), [])
+        return [row for row in answer or [] if isinstance(row, dict)]
 
 
 def not_offered(error: errors.ControlPlaneError) -> bool:

@@ -59,10 +59,10 @@ def _at(stamp: str, zone: tzinfo) -> str:
     return f"{at.astimezone(zone):%a %Y-%m-%d %H:%M %Z}" if at else one_line(stamp, 40)
 
 
-def _parameters(given: tuple[str, ...]) -> dict[str, Any]:
+def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
     """Parse NAME=VALUE words. Raises UsageError for another form."""
     parameters: dict[str, Any] = {}
-    for text in given:
+    for text in pairs:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise UsageError(f"{one_line(text, 60)!r} is not NAME=VALUE", remedy="See 'kubiya jobs trigger --help'")
@@ -121,18 +121,18 @@ def show(job: str, as_json: bool, output: str) -> None:
     Example: kubiya jobs show 'disks every morning'
     """
     api = connect()
-    found = api.job(str(api.find_job(job)["id"]))
-    runs = api.job_executions(str(found["id"]))
+    shown = api.job(str(api.find_job(job)["id"]))
+    runs = api.job_executions(str(shown["id"]))
     if as_json or output != tables.TEXT:
         form = tables.JSON if as_json else output
-        tables.show_one({**found, "executions": runs}, kinds.NOUNS["jobs"].columns, form)
+        tables.show_one({**shown, "executions": runs}, kinds.NOUNS["jobs"].columns, form)
         return
     paint = Paint.for_stream(sys.stdout)
     for name in SHOWN:
-        if found.get(name) and (found.get("trigger_type") == "cron" or name not in OF_SCHEDULES):
-            value = found[name] if isinstance(found[name], str) else json.dumps(found[name], ensure_ascii=False)
+        if shown.get(name) and (shown.get("trigger_type") == "cron" or name not in OF_SCHEDULES):
+            value = shown[name] if isinstance(shown[name], str) else json.dumps(shown[name], ensure_ascii=False)
             print(f"{paint.dim(f'{name}:')} {one_line(value, 500)}")
-    for line in _times(found):
+    for line in _times(shown):
         print(line)
     for run in runs:
         line = "  ".join(one_line(str(run.get(name)), 40) for name in ("execution_id", "status", "trigger_type"))
@@ -253,9 +253,9 @@ def disable(job: str) -> None:
 
 def _switch(job: str, word: str) -> None:
     api = connect()
-    found = api.find_job(job)
-    api.switch_job(str(found["id"]), word)
-    print(f"{word}d: {one_line(str(found.get('name')), 60)}")
+    chosen = api.find_job(job)
+    api.switch_job(str(chosen["id"]), word)
+    print(f"{word}d: {one_line(str(chosen.get('name')), 60)}")
 
 
 @jobs.command()
@@ -267,9 +267,9 @@ def rm(job: str) -> None:
     Example: kubiya jobs rm 'disks every morning'
     """
     api = connect()
-    found = api.find_job(job)
-    api.delete_job(str(found["id"]))
-    print(f"removed: {one_line(str(found.get('name')), 60)}")
+    chosen = api.find_job(job)
+    api.delete_job(str(chosen["id"]))
+    print(f"removed: {one_line(str(chosen.get('name')), 60)}")
 
 
 jobs.add_command(kinds.commands_of(kinds.NOUNS["jobs"])["get"], "get")

@@ -66,19 +66,19 @@ def create(
     Example: kubiya keys create 'Ann of the night shift' --role approver --email ann@example.org
     """
     body: dict[str, Any] = {"name": name, "role": role}
-    given = {"email": email, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
-    body |= {field: list(value) if isinstance(value, tuple) else value for field, value in given.items() if value}
+    fields = {"email": email, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
+    body |= {field: list(value) if isinstance(value, tuple) else value for field, value in fields.items() if value}
     if expires_in_days is not None and expires_in_days <= 0:
         raise UsageError("--expires-in-days must be more than 0", remedy="Leave it out for a key without an end")
     api = connect()
-    made = api.create_key(body | _reach(api, queues, agents))
+    key = api.create_key(body | _reach(api, queues, agents))
     if output == "json":
-        print(json.dumps(made, ensure_ascii=False))
+        print(json.dumps(key, ensure_ascii=False))
     elif not sys.stdout.isatty():
-        print(made["key"])
+        print(key["key"])
     else:
-        print(f"created: {made['id']}, {made['role']}, for {one_line(_person(made), 100)}")
-        print(f"key:     {made['key']}  (it is not shown again)")
+        print(f"created: {key['id']}, {key['role']}, for {one_line(_person(key), 100)}")
+        print(f"key:     {key['key']}  (it is not shown again)")
 
 
 def _reaches(key: Mapping[str, Any], queue: Mapping[str, Any]) -> bool:
@@ -97,15 +97,15 @@ def ls(everything: bool, queue: str | None, output: str) -> None:
     Example: kubiya keys ls -o wide
     """
     api = connect()
-    found = [key for key in api.api_keys() if everything or key.get("status") == "active"]
+    rows = [key for key in api.api_keys() if everything or key.get("status") == "active"]
     if queue:
         one = api.queue(queue)
-        found = [key for key in found if _reaches(key, one)]
+        rows = [key for key in rows if _reaches(key, one)]
     if output != "text":
-        tables.show(found, COLUMNS, output, none="There are no keys.")
+        tables.show(rows, COLUMNS, output, none="There are no keys.")
         return
     paint = Paint.for_stream(sys.stdout)
-    for key in found:
+    for key in rows:
         status = "" if key.get("status") == "active" else f"  {key.get('status')}"
         used = f"used {age(key['last_used_at'])} ago" if key.get("last_used_at") else "never used"
         head = f"{key.get('id')}  {one_line(str(key.get('role')), 20):8}  {one_line(_person(key), 80)}{status}"
@@ -155,8 +155,8 @@ def edit(
 
     Example: kubiya keys edit 3f2a --expires-in-days 30 --queue staging
     """
-    given = {"name": name, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
-    body: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items() if v}
+    fields = {"name": name, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
+    body: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items() if v}
     if expires_in_days is not None and expires_in_days <= 0:
         raise UsageError("--expires-in-days must be more than 0", remedy="kubiya keys revoke ends a key at once")
     gone: dict[str, Any] = {"groups": [], "queues": None, "agents": None, "end": None}
@@ -168,8 +168,8 @@ def edit(
         raise UsageError("Nothing is to be changed", remedy="See 'kubiya keys edit --help'")
     api = connect()
     key_id = str(choice.choose("key", id, api.api_keys(), fields=("id",))["id"])
-    told = api.change_key(key_id, {**body, **_reach(api, queues, agents), **removed})
-    print(f"changed: {told.get('id')}, of {one_line(_person(told), 100)}")
+    changed = api.change_key(key_id, {**body, **_reach(api, queues, agents), **removed})
+    print(f"changed: {changed.get('id')}, of {one_line(_person(changed), 100)}")
 
 
 @keys.command()
@@ -181,8 +181,8 @@ def revoke(id: str) -> None:
     Example: kubiya keys revoke 3f2a
     """
     api = connect()
-    told = api.revoke_key(str(choice.choose("key", id, api.api_keys(), fields=("id",))["id"]))
-    print(f"revoked: {told.get('id')}, of {one_line(_person(told), 100)}")
+    revoked = api.revoke_key(str(choice.choose("key", id, api.api_keys(), fields=("id",))["id"]))
+    print(f"revoked: {revoked.get('id')}, of {one_line(_person(revoked), 100)}")
 
 
 def _reach(api: Api, queues: tuple[str, ...], agents: tuple[str, ...]) -> dict[str, list[str]]:
@@ -191,7 +191,7 @@ def _reach(api: Api, queues: tuple[str, ...], agents: tuple[str, ...]) -> dict[s
         "queues": [str(api.queue(each)["name"]) for each in queues],
         "agents": [str(api.agent_or_team(each)["name"]) for each in agents],
     }
-    return {field: found for field, found in names.items() if found}
+    return {field: ids for field, ids in names.items() if ids}
 
 
 def _person(key: Mapping[str, Any]) -> str:

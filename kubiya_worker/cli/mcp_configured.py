@@ -98,12 +98,12 @@ def of_all(api: Api, only: str | None = None) -> list[Configured]:
     """
     from kubiya_worker.tools.mcp import merged
 
-    found = _KnownServers({} if only else _stored(api))
+    known = _KnownServers({} if only else _stored(api))
     for kind, entity in _entities(api, only):
         environment = api.full_environment(kind, str(entity["id"]))
         config = entity.get("configuration") or {}
         servers = merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
-        found.add(kind, entity, servers, environment)
+        known.add(kind, entity, servers, environment)
     for entity in () if only else api.environments():
         own = entity.get("execution_environment") or {}
         servers = {
@@ -111,8 +111,8 @@ def of_all(api: Api, only: str | None = None) -> list[Configured]:
             for name, server in (own.get("mcp_servers") or {}).items()
             if not (isinstance(server, Mapping) and server.get("ref"))  # it is listed as what it names
         }
-        found.add("environment", entity, servers, own)
-    return sorted(found.servers.values(), key=lambda each: each.name)
+        known.add("environment", entity, servers, own)
+    return sorted(known.servers.values(), key=lambda each: each.name)
 
 
 def _entities(api: Api, only: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -148,18 +148,18 @@ def _owner(kind: str, name: str) -> str:
 
 def _stored(api: Api) -> dict[str, Configured]:
     """Return the servers that are definitions of their own, by their settings, with who names them."""
-    found = {}
+    stored = {}
     for server in api.mcp_servers():
         raw = {key: value for key, value in server.items() if key in OWN and value is not None}
         owners = [_owner(str(user.get("kind")), str(user.get("name"))) for user in server.get("used_by") or ()]
-        found[_settings(raw)] = Configured(
+        stored[_settings(raw)] = Configured(
             str(server["name"]),
             raw,
             owners,
             stored=True,
             tested_at=f"/mcp-servers/{quote(str(server['name']), safe='')}",
         )
-    return found
+    return stored
 
 
 def _settings(raw: Any) -> str:
@@ -180,10 +180,10 @@ def select(servers: Iterable[Configured], name: str, given: Mapping[str, str]) -
     """
     servers = list(servers)
     whole = chosen_name(name, (each.name for each in servers))
-    found = [each for each in servers if each.name == whole]
-    found = [each for each in found if each.stored] or found
-    if len(found) > 1:
-        owners = ", ".join(each.owners[0] if each.owners else "nobody" for each in found[:10])
+    matches = [each for each in servers if each.name == whole]
+    matches = [each for each in matches if each.stored] or matches
+    if len(matches) > 1:
+        owners = ", ".join(each.owners[0] if each.owners else "nobody" for each in matches[:10])
         raise UsageError(f"There are different servers {whole!r}: of {owners}", remedy="Choose with --agent")
-    found[0].environment = {**found[0].environment, **given}
-    return found
+    matches[0].environment = {**matches[0].environment, **given}
+    return matches

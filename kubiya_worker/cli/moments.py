@@ -21,33 +21,33 @@ def moment(text: str, now: datetime) -> str:
     try:
         if age:
             return (now - timedelta(seconds=int(age[1]) * _SECONDS[age[2]])).isoformat()
-        given = datetime.fromisoformat(text.strip())
+        at = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError):
         raise UsageError(f"{one_line(text, 40)!r} is not a time", remedy="Write 2h, 7d, or 2026-11-28T12:00") from None
-    return given.astimezone(UTC).isoformat()
+    return at.astimezone(UTC).isoformat()
 
 
 def span(text: str) -> int:
     """Return the seconds of `90s` or `6h`; a bare number is seconds. Raises UsageError for another form."""
-    given = _AGE.fullmatch(text.strip()) or _AGE.fullmatch(f"{text.strip()}s")
-    if given is None:
+    match = _AGE.fullmatch(text.strip()) or _AGE.fullmatch(f"{text.strip()}s")
+    if match is None:
         raise UsageError(f"{one_line(text, 40)!r} is not a length of time", remedy="Write 90s, 15m, 6h or 2d")
-    return int(given[1]) * _SECONDS[given[2]]
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def parsed(stamp: Any) -> datetime | None:
     """Return the time of a stored text; without a zone it is UTC. None for what is no time."""
     try:
-        given = datetime.fromisoformat(str(stamp))
+        at = datetime.fromisoformat(str(stamp))
     except ValueError:
         return None
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def clock(stamp: Any) -> str:
     """Return a time in this host's zone, with the zone: `2026-11-29 03:12:05 +01:00`; empty for what is no time."""
-    given = parsed(stamp)
-    return given.astimezone().isoformat(" ", "seconds").replace("+", " +") if given else ""
+    at = parsed(stamp)
+    return at.astimezone().isoformat(" ", "seconds").replace("+", " +") if at else ""
 
 
 def between(began: Any, ended: Any) -> float | None:
@@ -69,5 +69,5 @@ def took(run: Mapping[str, Any]) -> str:
 
 def age(stamp: Any, now: datetime | None = None) -> str:
     """Return the time since `stamp` in words; "?" when it is not a time."""
-    made = parsed(stamp)
-    return duration(max(0.0, ((now or datetime.now(UTC)) - made).total_seconds())) if made else "?"
+    at = parsed(stamp)
+    return duration(max(0.0, ((now or datetime.now(UTC)) - at).total_seconds())) if at else "?"

@@ -41,40 +41,40 @@ class RunApi:
 
         Raises UsageError for a control plane that cannot filter so: one that ignores a filter would show too much.
         """
-        given = {name: value for name, value in filters.items() if value}
+        asked = {name: value for name, value in filters.items() if value}
         left, after = limit, cursor
         while left > 0:
-            wanted = {**given, "summary": "true", "limit": str(min(PAGE, left)), "cursor": after}
-            told = self.api.ask("GET", f"/executions?{urlencode(wanted)}")
-            if isinstance(told, list):
-                yield from self._published(told, given, limit)
+            wanted = {**asked, "summary": "true", "limit": str(min(PAGE, left)), "cursor": after}
+            answer = self.api.ask("GET", f"/executions?{urlencode(wanted)}")
+            if isinstance(answer, list):
+                yield from self._published(answer, asked, limit)
                 return
-            found = [one for one in told.get("executions") or () if isinstance(one, dict)]
-            left -= len(found)
-            after = told.get("next") or ""
-            yield found, after or None
+            runs = [one for one in answer.get("executions") or () if isinstance(one, dict)]
+            left -= len(runs)
+            after = answer.get("next") or ""
+            yield runs, after or None
             if not after:
                 return
 
     def _published(
-        self, first: list[Run], given: Mapping[str, str], limit: int
+        self, first: list[Run], asked: Mapping[str, str], limit: int
     ) -> Iterator[tuple[list[Run], str | None]]:
         """Yield the pages of a control plane that knows no cursor and few filters."""
-        strange = sorted(set(given) - PUBLISHED)
+        strange = sorted(set(asked) - PUBLISHED)
         if strange:
             raise UsageError(
                 f"The control plane at {self.api.base_url} cannot filter by {', '.join(strange)}",
                 remedy="Leave it out, or ask a local control plane",
             )
-        found, left, skip = first, limit, 0
-        while found and left > 0:
-            yield found[:left], None
-            left, skip = left - len(found), skip + len(found)
-            if len(found) < min(PAGE, left + len(found)):
+        runs, left, skip = first, limit, 0
+        while runs and left > 0:
+            yield runs[:left], None
+            left, skip = left - len(runs), skip + len(runs)
+            if len(runs) < min(PAGE, left + len(runs)):
                 return
             wanted = {"skip": str(skip), "limit": str(min(PAGE, left))}
-            wanted |= {"status_filter": given["status"]} if given.get("status") else {}
-            found = self.api.ask("GET", f"/executions?{urlencode(wanted)}") if left > 0 else []
+            wanted |= {"status_filter": asked["status"]} if asked.get("status") else {}
+            runs = self.api.ask("GET", f"/executions?{urlencode(wanted)}") if left > 0 else []
 
     def find(self, key: str) -> Run:
         """Return an execution by its id or the beginning of it. Raises UsageError, which lists those that fit."""
@@ -90,40 +90,40 @@ class RunApi:
                 f"There is no execution {choice.quoted(key)}",
                 remedy=f"Give at least {choice.FEWEST} characters of its id",
             )
-        found = [one for one in self._begun(key) if str(one.get("id")).startswith(key)]
-        if len(found) == 1:
-            return dict(self.api.ask("GET", f"/executions/{quote(str(found[0]['id']), safe='')}"))
-        if not found:
+        matches = [one for one in self._begun(key) if str(one.get("id")).startswith(key)]
+        if len(matches) == 1:
+            return dict(self.api.ask("GET", f"/executions/{quote(str(matches[0]['id']), safe='')}"))
+        if not matches:
             raise UsageError(f"There is no execution {choice.quoted(key)}", remedy="kubiya runs ls shows the ids")
-        listed = choice.listing([{"id": one["id"], "name": ""} for one in found], ("id", "name"))
-        raise UsageError(f"{len(found)} executions begin with {choice.quoted(key)}", remedy=f"These fit: {listed}")
+        listed = choice.listing([{"id": one["id"], "name": ""} for one in matches], ("id", "name"))
+        raise UsageError(f"{len(matches)} executions begin with {choice.quoted(key)}", remedy=f"These fit: {listed}")
 
     def _begun(self, key: str) -> list[Run]:
         wanted = {"cursor": "", "id": key, "limit": "20", "summary": "true"}
-        told = self.api.ask("GET", f"/executions?{urlencode(wanted)}")
-        return list(told if isinstance(told, list) else told["executions"])
+        answer = self.api.ask("GET", f"/executions?{urlencode(wanted)}")
+        return list(answer if isinstance(answer, list) else answer["executions"])
 
     def events(self, execution_id: str) -> Iterator[dict[str, Any]]:
         """Yield all stored events {sequence, event_type, timestamp, data}, oldest first."""
         after = 0
         while True:
             path = f"/executions/{quote(execution_id, safe='')}/events?after={after}&limit={EVENTS}"
-            found = list(self.api.ask("GET", path))
-            yield from found
-            if len(found) < EVENTS:
+            events = list(self.api.ask("GET", path))
+            yield from events
+            if len(events) < EVENTS:
                 return
-            after = int(found[-1]["sequence"])
+            after = int(events[-1]["sequence"])
 
     def cancel(self, execution_id: str, reason: str) -> str:
         """Cancel an execution; return what the control plane says. Raises UsageError when it is over already."""
         body = {"reason": reason} if reason else {}
-        told = self.api.ask("POST", f"/executions/{quote(execution_id, safe='')}/cancel", body) or {}
-        if not told.get("success", True):
+        answer = self.api.ask("POST", f"/executions/{quote(execution_id, safe='')}/cancel", body) or {}
+        if not answer.get("success", True):
             raise UsageError(
-                str(told.get("error") or "The execution cannot be cancelled"),
+                str(answer.get("error") or "The execution cannot be cancelled"),
                 remedy=f"kubiya runs show {execution_id} says how it stands",
             )
-        return str(told.get("message") or "cancelled")
+        return str(answer.get("message") or "cancelled")
 
     def retry(self, execution_id: str, queue: str) -> dict[str, Any]:
         """Start the same again; return {execution_id, page}."""

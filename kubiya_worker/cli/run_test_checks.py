@@ -52,9 +52,9 @@ def checked(
         agents = list(dict.fromkeys([*(each.agent for each in expect.calls), *(call.agent for call in calls)]))
         for agent in agents:
             wanted = [each for each in expect.calls if each.agent == agent]
-            made = [call for call in calls if call.agent == agent]
+            own_calls = [call for call in calls if call.agent == agent]
             several = f" of {agent}" if len(agents) > 1 else ""
-            lines += _calls(wanted, made, several, more=bool(expect.more_calls))
+            lines += _calls(wanted, own_calls, several, more=bool(expect.more_calls))
     return [*lines, *_questions(test, asked)]
 
 
@@ -62,20 +62,20 @@ def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _fits(wanted: ExpectedCall, made: CallMade) -> bool:
-    given = made.arguments if isinstance(made.arguments, Mapping) else {}
-    same = all(name in given and given[name] == value for name, value in (wanted.arguments or {}).items())
-    return wanted.tool == made.tool and same and wanted.outcome in (None, made.told)
+def _fits(wanted: ExpectedCall, call: CallMade) -> bool:
+    arguments = call.arguments if isinstance(call.arguments, Mapping) else {}
+    same = all(name in arguments and arguments[name] == value for name, value in (wanted.arguments or {}).items())
+    return wanted.tool == call.tool and same and wanted.outcome in (None, call.told)
 
 
-def _calls(wanted: Sequence[ExpectedCall], made: Sequence[CallMade], of: str, *, more: bool) -> list[CheckedLine]:
+def _calls(wanted: Sequence[ExpectedCall], calls: Sequence[CallMade], of: str, *, more: bool) -> list[CheckedLine]:
     """Compare two sequences: what fits in the same order holds; between two that fit, the rest is set side by side."""
     lines: list[CheckedLine] = []
     at = 0
-    pairs = [*_fitting(wanted, made), (len(wanted), len(made))]
+    pairs = [*_fitting(wanted, calls), (len(wanted), len(calls))]
     before = 0
     for one, other in pairs:
-        left, right = wanted[at:one], made[before:other]
+        left, right = wanted[at:one], calls[before:other]
         for number in range(max(len(left), len(right))):
             lacks, extra = number >= len(left), number >= len(right)
             if lacks and more:
@@ -84,24 +84,24 @@ def _calls(wanted: Sequence[ExpectedCall], made: Sequence[CallMade], of: str, *,
             recorded = NOTHING if lacks else _expected_text(left[number])
             lines.append(CheckedLine(name, recorded, NOTHING if extra else _made_text(right[number]), False))
         if one < len(wanted):
-            text = _made_text(made[other])
+            text = _made_text(calls[other])
             lines.append(CheckedLine(f"call {one + 1}{of}", _expected_text(wanted[one]), text, True))
         at, before = one + 1, other + 1
     return lines
 
 
-def _fitting(wanted: Sequence[ExpectedCall], made: Sequence[CallMade]) -> list[tuple[int, int]]:
+def _fitting(wanted: Sequence[ExpectedCall], calls: Sequence[CallMade]) -> list[tuple[int, int]]:
     """Return the pairs of the longest sequence of calls that fit in the same order."""
-    longest = [[0] * (len(made) + 1) for _ in range(len(wanted) + 1)]
+    longest = [[0] * (len(calls) + 1) for _ in range(len(wanted) + 1)]
     for one in range(len(wanted) - 1, -1, -1):
-        for other in range(len(made) - 1, -1, -1):
+        for other in range(len(calls) - 1, -1, -1):
             skipped = max(longest[one + 1][other], longest[one][other + 1])
-            fits = _fits(wanted[one], made[other])
+            fits = _fits(wanted[one], calls[other])
             longest[one][other] = max(skipped, 1 + longest[one + 1][other + 1]) if fits else skipped
     pairs = []
     one = other = 0
-    while one < len(wanted) and other < len(made):
-        if _fits(wanted[one], made[other]) and longest[one][other] == 1 + longest[one + 1][other + 1]:
+    while one < len(wanted) and other < len(calls):
+        if _fits(wanted[one], calls[other]) and longest[one][other] == 1 + longest[one + 1][other + 1]:
             pairs.append((one, other))
             one, other = one + 1, other + 1
         elif longest[one + 1][other] >= longest[one][other + 1]:
@@ -122,11 +122,11 @@ def _made_text(call: CallMade) -> str:
 
 def _call_text(tool: str, arguments: Any, outcome: str) -> str:
     if isinstance(arguments, Mapping):
-        said = ", ".join(f"{name}={value}" for name, value in arguments.items())
-        said = str(next(iter(arguments.values()))) if len(arguments) == 1 else said
+        text = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        text = str(next(iter(arguments.values()))) if len(arguments) == 1 else text
     else:
-        said = str(arguments or "")
-    return one_line(f"{tool} {said} → {outcome}" if outcome else f"{tool} {said}", SHOWN)
+        text = str(arguments or "")
+    return one_line(f"{tool} {text} → {outcome}" if outcome else f"{tool} {text}", SHOWN)
 
 
 def _questions(test: RunTest, asked: Sequence[AskedNow]) -> list[CheckedLine]:

@@ -65,8 +65,8 @@ def document(
             "answer": answer,
         },
     }
-    found = [*secrets, *_credentials(spec, "")]
-    return {"kind": KIND, "name": name, "spec": Redactor(found).value(spec) if found else spec}
+    hidden = [*secrets, *_credentials(spec, "")]
+    return {"kind": KIND, "name": name, "spec": Redactor(hidden).value(spec) if hidden else spec}
 
 
 def _returned(call: CallMade, questions: Set[str]) -> bool:
@@ -76,28 +76,28 @@ def _returned(call: CallMade, questions: Set[str]) -> bool:
 
 def _played(call: CallMade, whole: str | None) -> Object:
     output = call.output if whole is None else whole
-    made = {"agent": call.agent, "tool": call.tool, "arguments": call.arguments or {}, "output": output}
-    return {**made, "error": call.error} if call.error else made
+    result = {"agent": call.agent, "tool": call.tool, "arguments": call.arguments or {}, "output": output}
+    return {**result, "error": call.error} if call.error else result
 
 
 def _answered(approval: Mapping[str, Any]) -> Object:
     arguments, edited = approval.get("tool_args") or {}, approval.get("edited_args")
     decision = APPROVED if approval["status"] == APPROVED else REJECTED  # nobody waits once more until one expires
-    made: Object = {"tool": approval["tool_name"], "arguments": arguments, "decision": decision}
+    answer: Object = {"tool": approval["tool_name"], "arguments": arguments, "decision": decision}
     if edited and (
         edited.get("answer") is not None and {k: v for k, v in edited.items() if k != "answer"} == arguments
     ):
-        made["answer"] = edited["answer"]
+        answer["answer"] = edited["answer"]
     elif edited:
-        made["edited"] = edited
+        answer["edited"] = edited
     reason = approval.get("rejection_reason") or approval.get("comment")
-    return {**made, "reason": reason} if reason and "answer" not in made else made
+    return {**answer, "reason": reason} if reason and "answer" not in answer else answer
 
 
 def _expected(call: CallMade) -> Object:
-    made: Object = {"agent": call.agent, "tool": call.tool}
-    made |= {"arguments": call.arguments} if isinstance(call.arguments, dict) and call.arguments else {}
-    return {**made, "outcome": call.told} if call.told and call.told != EXPIRED else made
+    expectation: Object = {"agent": call.agent, "tool": call.tool}
+    expectation |= {"arguments": call.arguments} if isinstance(call.arguments, dict) and call.arguments else {}
+    return {**expectation, "outcome": call.told} if call.told and call.told != EXPIRED else expectation
 
 
 def facts(answer: str, calls: Sequence[CallMade]) -> list[str]:
@@ -105,14 +105,14 @@ def facts(answer: str, calls: Sequence[CallMade]) -> list[str]:
 
     Without such, it is the answer if it is short, else its first line.
     """
-    told = "\n".join(f"{call.arguments}\n{call.output}" for call in calls)
-    found: dict[str, None] = {}
+    texts = "\n".join(f"{call.arguments}\n{call.output}" for call in calls)
+    facts_found: dict[str, None] = {}
     for match in _FACT.finditer(answer):
         fact = next(group for group in match.groups() if group).strip().rstrip(".")
-        if fact in told:
-            found.setdefault(fact)
-    if found:
-        return list(found)[:MOST_FACTS]
+        if fact in texts:
+            facts_found.setdefault(fact)
+    if facts_found:
+        return list(facts_found)[:MOST_FACTS]
     plain = answer.strip()
     return [plain if len(plain) <= SHORT else plain.splitlines()[0][:SHORT]] if plain else []
 
@@ -141,11 +141,11 @@ def needed(
     wanted: list[Mapping[str, Any]] = []
     left = [(kind.capitalize(), name), *(("Agent", each.agent) for each in reading.runs if each.agent != name)]
     while left:
-        found = by_name.get(left.pop(0))
-        if found is None or found in wanted:
+        definition = by_name.get(left.pop(0))
+        if definition is None or definition in wanted:
             continue
-        wanted.append(found)
-        spec = found.get("spec") or {}
+        wanted.append(definition)
+        spec = definition.get("spec") or {}
         configuration = spec.get("configuration") or {}
         members = [*(configuration.get("member_ids") or ()), configuration.get("leader_id")]
         left += [(of, str(member)) for member in members if member for of in ("Agent", "Team")]

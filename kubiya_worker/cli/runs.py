@@ -102,11 +102,11 @@ def ls(
     api = connect()
     for name, find in (("queue", api.queue), ("agent", api.agent_or_team)):
         wanted[name] = id_for_filter(wanted[name], find)
-    found: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
     following: str | None = None
     for page, place in RunApi(api).pages(wanted, EVERYTHING if everything else limit, cursor):
-        found, following = [*found, *page], place
-    tables.show(found, _columns(found, wide=output == tables.WIDE), output, none="No execution fits.")
+        listed, following = [*listed, *page], place
+    tables.show(listed, _columns(listed, wide=output == tables.WIDE), output, none="No execution fits.")
     if following:
         print(f"There may be more: --limit, --all, or --cursor {following}", file=sys.stderr)
 
@@ -243,8 +243,8 @@ def retry(id: str, queue: str, watched: bool | None) -> int:
     api = connect()
     executions = RunApi(api)
     run_id = str(executions.find(id)["id"])
-    told = executions.retry(run_id, str(api.queue(queue)["id"]) if queue else "")
-    return started(api, told, watched=sys.stdout.isatty() if watched is None else watched)
+    answer = executions.retry(run_id, str(api.queue(queue)["id"]) if queue else "")
+    return started(api, answer, watched=sys.stdout.isatty() if watched is None else watched)
 
 
 @runs.command()
@@ -271,8 +271,8 @@ def fork(id: str, step: int, prompt: str, agent: str, model: str, queue: str, wa
     executions = RunApi(api)
     run_id = str(executions.find(id)["id"])
     on = str(api.queue(queue)["id"]) if queue else ""
-    told = executions.fork(run_id, step, prompt=text, agent=agent, model_id=model, worker_queue_id=on)
-    return started(api, told, watched=sys.stdout.isatty() if watched is None else watched)
+    answer = executions.fork(run_id, step, prompt=text, agent=agent, model_id=model, worker_queue_id=on)
+    return started(api, answer, watched=sys.stdout.isatty() if watched is None else watched)
 
 
 @runs.command()
@@ -285,35 +285,35 @@ def say(id: str, text: str, watched: bool | None) -> int:
 
     Example: kubiya runs say 3f2a "And on the other host?"
     """
-    said = read_prompt(text)
+    message = read_prompt(text)
     api = connect()
     executions = RunApi(api)
     run = executions.find(id)
-    told = executions.say(str(run["id"]), said)
+    answer = executions.say(str(run["id"]), message)
     if sys.stdout.isatty() if watched is None else watched:
-        return follow(api, str(run["id"]), after=int(told.get("last_sequence") or 0))
-    print(f"{told.get('message') or 'sent'}: {run['id']}, {one_line(str(run.get('entity_name')), 60)}")
+        return follow(api, str(run["id"]), after=int(answer.get("last_sequence") or 0))
+    print(f"{answer.get('message') or 'sent'}: {run['id']}, {one_line(str(run.get('entity_name')), 60)}")
     return 0
 
 
-def started(api: Api, told: Row, *, watched: bool) -> int:
+def started(api: Api, answer: Row, *, watched: bool) -> int:
     """Say which execution was started and where a page shows it, and watch it if that is wanted."""
-    execution_id = str(told.get("execution_id"))
+    execution_id = str(answer.get("execution_id"))
     if watched:
-        announce(api, told)
+        announce(api, answer)
         return follow(api, execution_id)
     print(execution_id)
-    announce(api, told)
+    announce(api, answer)
     if sys.stdout.isatty():
         print(f"Watch it: kubiya runs watch {execution_id}", file=sys.stderr)
     return 0
 
 
-def announce(api: Api, told: Row) -> None:
+def announce(api: Api, answer: Row) -> None:
     """Print the address of the page of an execution that was started, where the control plane has such a page."""
-    if told.get("page"):
+    if answer.get("page"):
         paint = Paint.for_stream(sys.stderr)
-        print(paint.dim(f"  {api.base_url}{one_line(str(told['page']), 200)}"), file=sys.stderr)
+        print(paint.dim(f"  {api.base_url}{one_line(str(answer['page']), 200)}"), file=sys.stderr)
 
 
 @runs.command()
@@ -332,11 +332,11 @@ def files(id: str, paths: tuple[str, ...], folder: str | None, output: str) -> N
 
     api = RunApi(connect())
     execution_id = str(api.find(id)["id"])
-    found = list(api.api.ask("GET", f"/executions/{quote(execution_id, safe='')}/files"))
+    stored = list(api.api.ask("GET", f"/executions/{quote(execution_id, safe='')}/files"))
     if not paths and folder is None:
-        tables.show(found, run_files.COLUMNS, output, none="It has no files.")
+        tables.show(stored, run_files.COLUMNS, output, none="It has no files.")
         return
-    chosen = run_files.chosen(found, paths)
+    chosen = run_files.chosen(stored, paths)
     if folder is None:
         if len(chosen) > 1:
             raise UsageError("Several files go into a folder", remedy="Give --to DIR")
@@ -390,7 +390,7 @@ def export(id: str, file: str | None, output: str | None, as_test: bool, as_trac
     _write(file, text, f"{len(steps)} steps")
 
 
-def _write(file: str | None, text: str, what: str) -> None:
+def _write(file: str | None, text: str, label: str) -> None:
     """Write a text to a file and say so, or to standard output."""
     if file is None:
         print(text)
@@ -401,4 +401,4 @@ def _write(file: str | None, text: str, what: str) -> None:
         raise UsageError(
             f"{file} cannot be written: {error.strerror}", remedy="Check the folder and the disk"
         ) from error
-    print(f"{what}: {file}", file=sys.stderr)
+    print(f"{label}: {file}", file=sys.stderr)

@@ -22,8 +22,8 @@ def _host(worker: Row) -> str:
 
 
 def _told(worker: Row) -> Mapping[str, Any]:
-    found = worker.get("worker_metadata")
-    return found if isinstance(found, Mapping) else {}
+    facts = worker.get("worker_metadata")
+    return facts if isinstance(facts, Mapping) else {}
 
 
 def _state(worker: Row) -> str:
@@ -36,8 +36,8 @@ def _state(worker: Row) -> str:
 
 
 def _slots(worker: Row) -> str:
-    told = _told(worker)
-    return f"{told.get('active_tasks', 0)}/{told['slots']}" if told.get("slots") else ""
+    facts = _told(worker)
+    return f"{facts.get('active_tasks', 0)}/{facts['slots']}" if facts.get("slots") else ""
 
 
 COLUMNS: Final = (
@@ -62,8 +62,8 @@ def workers() -> None:
 
 def _all(api: Api) -> list[dict[str, Any]]:
     queues = {str(queue["id"]): queue["name"] for queue in api.ask("GET", "/worker-queues")}
-    found: list[dict[str, Any]] = api.ask("GET", "/workers")
-    return [{**each, "host": _host(each), "queue": queues.get(str(each["queue_id"]))} for each in found]
+    rows: list[dict[str, Any]] = api.ask("GET", "/workers")
+    return [{**each, "host": _host(each), "queue": queues.get(str(each["queue_id"]))} for each in rows]
 
 
 def _chosen(api: Api, id: str) -> dict[str, Any]:
@@ -95,8 +95,8 @@ def ls(queue: str | None, output: str) -> None:
     """
     api = connect()
     one = api.queue(queue)["id"] if queue else None
-    found = [each for each in _all(api) if one in (None, each["queue_id"])]
-    tables.show(found, COLUMNS, output, none="No worker is alive.")
+    shown = [each for each in _all(api) if one in (None, each["queue_id"])]
+    tables.show(shown, COLUMNS, output, none="No worker is alive.")
 
 
 @workers.command()
