@@ -88,15 +88,15 @@ def _start(service_definition: Service, wait: float) -> None:
         ) from error
 
 
-def _journal(made: Service, since: float) -> str:
+def _journal(service_definition: Service, since: float) -> str:
     """Return the worker's last line in the journal."""
-    unit_flag = "--unit" if made.system else "--user-unit"
-    argv = ["journalctl", unit_flag, made.name, "--since", f"@{since:.0f}", "-o", "cat", "--no-pager"]
+    unit_flag = "--unit" if service_definition.system else "--user-unit"
+    argv = ["journalctl", unit_flag, service_definition.name, "--since", f"@{since:.0f}", "-o", "cat", "--no-pager"]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=CONTROL_WITHIN, check=False)
+        finished = subprocess.run(argv, capture_output=True, text=True, timeout=CONTROL_WITHIN, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    lines = [line for line in done.stdout.splitlines() if line.startswith(LINE_PREFIXES)]
+    lines = [line for line in finished.stdout.splitlines() if line.startswith(LINE_PREFIXES)]
     return lines[-1].partition(": ")[2] if lines else ""
 
 
@@ -164,10 +164,10 @@ def usable(*, system: bool) -> int:
 def version_here() -> int:
     """Return the version of systemd on this host; OLDEST without one, which `--print` uses."""
     try:
-        found = re.search(r"systemd (\d+)", _systemctl(True, "--version"))
+        match = re.search(r"systemd (\d+)", _systemctl(True, "--version"))
     except Unavailable:
         return OLDEST
-    return int(found[1]) if found else 0
+    return int(match[1]) if match else 0
 
 
 def refuse_foreign(path: Path) -> None:
@@ -200,16 +200,16 @@ def _systemctl(system: bool, *words: str, within: float = CONTROL_WITHIN, may_fa
     """
     argv = ["systemctl", *([] if system else ["--user"]), *words]
     try:
-        done = _run(argv, _environment(), within)
+        finished = _run(argv, _environment(), within)
     except FileNotFoundError as error:
         raise Unavailable("There is no systemctl on PATH", remedy="Use kubiya worker start -d") from error
-    if done.returncode and not may_fail:
-        output = " ".join((done.stderr or done.stdout).split())
+    if finished.returncode and not may_fail:
+        output = " ".join((finished.stderr or finished.stdout).split())
         raise ConfigurationError(
-            f"{' '.join(argv)}: {output or f'exit code {done.returncode}'}",
+            f"{' '.join(argv)}: {output or f'exit code {finished.returncode}'}",
             remedy=f"journalctl{'' if system else ' --user'} -xe says more",
         )
-    return done.stdout
+    return finished.stdout
 
 
 def _environment() -> dict[str, str]:

@@ -96,8 +96,8 @@ def find_python(wanted: str | None) -> Interpreter:
 def _describe(path: str) -> Interpreter | None:
     """Ask a Python for its data; None if it does not answer as a Python does."""
     try:
-        done = _run([path, "-I", "-c", _ABOUT], ASK_WITHIN)
-        executable, prefix, version = json.loads(done.stdout)
+        finished = _run([path, "-I", "-c", _ABOUT], ASK_WITHIN)
+        executable, prefix, version = json.loads(finished.stdout)
         return Interpreter(str(executable), str(prefix), (version[0], version[1], version[2]))
     except (OSError, subprocess.SubprocessError, ValueError, TypeError, IndexError):
         return None
@@ -106,10 +106,10 @@ def _describe(path: str) -> Interpreter | None:
 def _version_of(path: str) -> str:
     """Return the version line of a Python that is too old to know the flags."""
     try:
-        done = _run([path, "-V"], ASK_WITHIN)
+        finished = _run([path, "-V"], ASK_WITHIN)
     except (OSError, subprocess.SubprocessError):
         return ""
-    text = (done.stdout + done.stderr).strip()
+    text = (finished.stdout + finished.stderr).strip()
     return text if text.startswith("Python ") else ""
 
 
@@ -165,12 +165,12 @@ def _examine(venv: Path) -> tuple[str | None, str, str]:
     python = venv / "bin" / "python"
     if not os.access(python, os.X_OK):
         return None, "", "it has no Python"
-    done = None
+    finished = None
     try:
-        done = _run([str(python), "-I", "-c", _WORKER], ASK_WITHIN)
-        version, origin, python_version = json.loads(done.stdout)
+        finished = _run([str(python), "-I", "-c", _WORKER], ASK_WITHIN)
+        version, origin, python_version = json.loads(finished.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
-        last = done.stderr.strip().splitlines()[-1:] if done else []
+        last = finished.stderr.strip().splitlines()[-1:] if finished else []
         return None, "", "".join(last) or "its Python does not run"
     if tuple(python_version) < OLDEST:
         return None, "", "its Python is too old"
@@ -234,10 +234,10 @@ def _create(venv: Path, plan: Plan, say: Say) -> None:
         and _run([uv, "venv", "-q", "--allow-existing", "--python", plan.python.path, str(venv)], 120).returncode == 0
     ):
         return
-    done = _run([plan.python.path, "-m", "venv", "--without-pip", str(venv)], 120)
-    if done.returncode:
+    finished = _run([plan.python.path, "-m", "venv", "--without-pip", str(venv)], 120)
+    if finished.returncode:
         raise ConfigurationError(
-            f"{plan.python.path} cannot make a venv: {_last(done)}", remedy="Install its venv module, or uv"
+            f"{plan.python.path} cannot make a venv: {_last(finished)}", remedy="Install its venv module, or uv"
         )
 
 
@@ -295,22 +295,22 @@ def _install(venv: Path, plan: Plan, requirements: str, settings: Settings) -> N
             environment = dict(os.environ)
         environment.pop("KUBIYA_API_KEY", None)  # build scripts of packages must not see the key
         try:
-            done = _run(command, INSTALL_WITHIN, environment)
+            finished = _run(command, INSTALL_WITHIN, environment)
         except subprocess.TimeoutExpired as error:
             raise TemporaryFailure(
                 f"Installing took over {INSTALL_WITHIN:g} s", remedy="Check the package index and the network"
             ) from error
-    if done.returncode:
+    if finished.returncode:
         raise ConfigurationError(
-            f"The packages could not be installed ({'uv' if uv else 'pip'}): {_last(done)}",
+            f"The packages could not be installed ({'uv' if uv else 'pip'}): {_last(finished)}",
             remedy="Check requirements.txt and that a package index can be reached",
         )
 
 
 def _pins() -> list[str]:
     """Return the running installation's packages as pins, without the worker, which a constraint cannot hold."""
-    found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
-    return sorted(f"{name}=={version}" for name, version in found.items() if name.lower() != packages.NAME)
+    versions = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return sorted(f"{name}=={version}" for name, version in versions.items() if name.lower() != packages.NAME)
 
 
 def _uv_environment() -> dict[str, str]:
@@ -319,8 +319,8 @@ def _uv_environment() -> dict[str, str]:
     if not {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & environment.keys():
         index = environment.get("PIP_INDEX_URL")
         if not index:
-            done = _run([sys.executable, "-m", "pip", "config", "get", "global.index-url"], ASK_WITHIN)
-            index = done.stdout.strip() if done.returncode == 0 else ""
+            finished = _run([sys.executable, "-m", "pip", "config", "get", "global.index-url"], ASK_WITHIN)
+            index = finished.stdout.strip() if finished.returncode == 0 else ""
         if index:
             environment["UV_DEFAULT_INDEX"] = index
     return environment
@@ -334,8 +334,8 @@ def _run(
     )
 
 
-def _last(done: subprocess.CompletedProcess[str]) -> str:
+def _last(finished: subprocess.CompletedProcess[str]) -> str:
     """Return an installer's error in one line."""
-    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+    lines = [line.strip() for line in (finished.stderr or finished.stdout).splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower() or line.startswith("╰")]
     return " ".join((errors or lines[-2:] or ["it said nothing"])[:3])[:400]
