@@ -153,9 +153,9 @@ class Log:
             self._lose(data, self._reason, lines=1)
             self._skipping = not ends
             return
-        done = self._try(data)
-        if done < len(data):
-            self._take_back(self._written + done)
+        written = self._try(data)
+        if written < len(data):
+            self._take_back(self._written + written)
             self._lose(data, self._reason, lines=1, more=self._written)
             self._written, self._skipping = 0, not ends
         else:
@@ -169,18 +169,18 @@ class Log:
         if not self.retry():
             self._lose(chunk, self._reason, lines=chunk.count(b"\n"))
             return
-        done = self._try(chunk)
-        if done < len(chunk):
-            kept = chunk.rfind(b"\n", 0, done) + 1  # complete lines that were written stay
-            self._take_back(done - kept)
+        written = self._try(chunk)
+        if written < len(chunk):
+            kept = chunk.rfind(b"\n", 0, written) + 1  # complete lines that were written stay
+            self._take_back(written - kept)
             self._lose(chunk[kept:], self._reason, lines=chunk.count(b"\n", kept))
 
     def _tell(self) -> bool:
         bytes_, lines_ = self._unsaid
         text = lines.line("warning", "supervisor.log_lost", bytes=bytes_, lines=lines_, reason=self._reason or None)
-        done = self._try(text)
-        if done < len(text):
-            self._take_back(done)
+        written = self._try(text)
+        if written < len(text):
+            self._take_back(written)
             return False
         self._unsaid = [0, 0]
         return True
@@ -193,9 +193,9 @@ class Log:
                 self._size += os.write(self._descriptor, b"\n")
                 self._torn = False
             while view:
-                done = os.write(self._descriptor, view)
-                self._size += done
-                view = view[done:]
+                written = os.write(self._descriptor, view)
+                self._size += written
+                view = view[written:]
         except OSError as error:
             self._reason = _name(error)
         return len(data) - len(view)
@@ -221,8 +221,8 @@ class Log:
 
     def _open(self) -> None:
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        found = os.fstat(self._descriptor)
-        self._size, self._inode, self._looked = found.st_size, found.st_ino, self._clock()
+        status = os.fstat(self._descriptor)
+        self._size, self._inode, self._looked = status.st_size, status.st_ino, self._clock()
         self._torn = self._size > 0 and not self._ends_a_line()
 
     def _ends_a_line(self) -> bool:
@@ -240,8 +240,8 @@ class Log:
             return
         self._looked = now
         try:
-            found = self.path.stat()
-            same, self._size = found.st_ino == self._inode, found.st_size
+            status = self.path.stat()
+            same, self._size = status.st_ino == self._inode, status.st_size
         except OSError:
             same = False
         if not same:
@@ -249,12 +249,12 @@ class Log:
             self.reopen()
 
     def _backups(self) -> dict[int, list[Path]]:
-        found: dict[int, list[Path]] = {}
+        backups: dict[int, list[Path]] = {}
         for path in self.path.parent.iterdir():
             number = path.name.removeprefix(f"{self.path.name}.").removesuffix(".gz")
             if path.name.startswith(f"{self.path.name}.") and number.isdecimal():
-                found.setdefault(int(number), []).append(path)
-        return found
+                backups.setdefault(int(number), []).append(path)
+        return backups
 
     def _rotate(self) -> bool:
         """Rotate the file. Return whether that worked."""

@@ -65,8 +65,8 @@ class ProcTable:
     """This is the process table of Linux, read from /proc."""
 
     def all(self) -> dict[int, Process]:
-        found = (self.one(pid) for pid in self._pids())
-        return {each.pid: each for each in found if each is not None}
+        processes = (self.one(pid) for pid in self._pids())
+        return {each.pid: each for each in processes if each is not None}
 
     def one(self, pid: int) -> Process | None:
         try:
@@ -105,8 +105,8 @@ class PortableTable:
     def all(self) -> dict[int, Process]:
         import psutil
 
-        found = (self.one(pid) for pid in psutil.pids())
-        return {each.pid: each for each in found if each is not None}
+        processes = (self.one(pid) for pid in psutil.pids())
+        return {each.pid: each for each in processes if each is not None}
 
     def one(self, pid: int) -> Process | None:
         import psutil
@@ -137,11 +137,11 @@ class PortableTable:
         if sys.platform == "darwin":
             import subprocess
 
-            done = subprocess.run(
+            finished = subprocess.run(
                 ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, check=False
             )
-            if done.returncode == 0 and done.stdout.strip():
-                return "id:" + done.stdout.strip()
+            if finished.returncode == 0 and finished.stdout.strip():
+                return "id:" + finished.stdout.strip()
         import psutil
 
         return f"time:{psutil.boot_time():.0f}"
@@ -149,14 +149,14 @@ class PortableTable:
     def marked(self, run: str) -> list[int]:
         import psutil
 
-        found = []
+        marked = []
         for process in psutil.process_iter():
             try:
                 if process.pid != os.getpid() and process.environ().get(MARK) == run:
-                    found.append(process.pid)
+                    marked.append(process.pid)
             except (psutil.Error, OSError):
                 pass  # the process has ended, or belongs to another user
-        return found
+        return marked
 
 
 def table(portable: bool = False) -> Table:
@@ -215,13 +215,13 @@ def below(processes: Mapping[int, Process], root: int) -> list[Process]:
     children: dict[int, list[Process]] = {}
     for each in processes.values():
         children.setdefault(each.parent, []).append(each)
-    found: list[Process] = []
+    descendants: list[Process] = []
     queue = list(children.get(root, ()))
     while queue:
         each = queue.pop(0)
-        found.append(each)
+        descendants.append(each)
         queue += [child for child in children.get(each.pid, ()) if child.pid != each.pid]
-    return [each for each in found if not each.zombie]
+    return [each for each in descendants if not each.zombie]
 
 
 def is_below(pid: int, root: int, source: Table) -> bool:
@@ -244,19 +244,19 @@ def remains(
     Without a subreaper (`reaper` false) orphans leave that tree; they are found by their session and mark.
     """
     every = source.all()
-    found = {each.pid: each for each in below(every, root)}
+    processes = {each.pid: each for each in below(every, root)}
     if not reaper:
         for each in every.values():
             if each.session == session and session > 1:
-                found[each.pid] = each
+                processes[each.pid] = each
         for pid in source.marked(run):
             if pid in every:
-                found[pid] = every[pid]
-        for each in list(found.values()):
-            found.update({child.pid: child for child in below(every, each.pid)})
+                processes[pid] = every[pid]
+        for each in list(processes.values()):
+            processes.update({child.pid: child for child in below(every, each.pid)})
     for pid in (root, os.getpid(), *but):
-        found.pop(pid, None)
-    return [each for each in found.values() if not each.zombie]
+        processes.pop(pid, None)
+    return [each for each in processes.values() if not each.zombie]
 
 
 def signal_all(source: Table, processes: Iterable[Process], number: int) -> None:
