@@ -169,15 +169,15 @@ async def _events(api: AgentsApi, execution_id: str) -> AsyncGenerator[Any, None
 def _task(standing: follower.Standing) -> pb.Task:
     """Return an execution as a task."""
     state = "TASK_STATE_INPUT_REQUIRED" if standing.waiting else STATES.get(standing.status, "TASK_STATE_WORKING")
-    said = standing.error
+    text = standing.error
     if standing.waiting:
-        said = "\n\n".join(map(requests.message, standing.waiting))
+        text = "\n\n".join(map(requests.message, standing.waiting))
         if not all(map(requests.is_question, standing.waiting)):
-            said += f"\n\n{INBOX.format(link=standing.link)}"
+            text += f"\n\n{INBOX.format(link=standing.link)}"
     return pb.Task(
         id=standing.execution_id,
         context_id=standing.execution_id,
-        status=_status(state, standing.execution_id, said),
+        status=_status(state, standing.execution_id, text),
         artifacts=_artifacts(standing),
     )
 
@@ -186,11 +186,11 @@ def _artifacts(standing: follower.Standing) -> list[Any]:
     return [new_text_artifact("answer", standing.answer, artifact_id="answer")] if standing.answer else []
 
 
-def _status(state: str, execution_id: str, said: str) -> Any:
+def _status(state: str, execution_id: str, text: str) -> Any:
     status = pb.TaskStatus(state=state)
-    if said:
+    if text:
         role = pb.Role.Value("ROLE_AGENT")
-        status.message.CopyFrom(new_text_message(said, context_id=execution_id, task_id=execution_id, role=role))
+        status.message.CopyFrom(new_text_message(text, context_id=execution_id, task_id=execution_id, role=role))
     status.timestamp.GetCurrentTime()
     return status
 
@@ -200,8 +200,8 @@ def _update(execution_id: str, status: Any) -> Any:
 
 
 def _api_of(context: Any) -> AgentsApi:
-    found: AgentsApi = context.state["api"]
-    return found
+    api: AgentsApi = context.state["api"]
+    return api
 
 
 async def _asked(api: AgentsApi, method: str, path: str, body: Mapping[str, Any]) -> Any:

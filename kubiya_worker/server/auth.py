@@ -78,16 +78,16 @@ class Keys:
         if self._rollbacks != self._db.rollbacks:
             self.forget()  # what was read in a transaction that failed may not be stored
         now, asked = time.time(), time.monotonic()
-        found = self._known.get((digest, address))
-        if found is None or asked - found[2] > FRESH:
+        known = self._known.get((digest, address))
+        if known is None or asked - known[2] > FRESH:
             row = self._db.execute(_FIND, {"hash": digest}).first()
             if row is None or row.revoked_at is not None:
                 return None
             caller = Caller(row.organization_id, of_key(key_id_of(digest), json.loads(row.data)).at(address))
             if len(self._known) >= MOST:
                 self._known.clear()
-            found = self._known[digest, address] = (caller, row.expires_at, asked)
-        caller, expires_at, _ = found
+            known = self._known[digest, address] = (caller, row.expires_at, asked)
+        caller, expires_at, _ = known
         if expires_at is not None and expires_at <= now:
             return None
         self._used[digest] = now
@@ -108,9 +108,9 @@ class Keys:
         row = self._db.execute(select(T).where(_named(key_id))).first() if key_id else None
         if row is None:
             return {}
-        told = self._shown(row)
-        limits = [f"{kind[:-1]}:{name}" for kind, names in told["scopes"].items() for name in names or ()]
-        return {**{k: told[k] for k in ("id", "created_at", "expires_at", "role")}, "scopes": limits or ["*"]}
+        shown = self._shown(row)
+        limits = [f"{kind[:-1]}:{name}" for kind, names in shown["scopes"].items() for name in names or ()]
+        return {**{k: shown[k] for k in ("id", "created_at", "expires_at", "role")}, "scopes": limits or ["*"]}
 
     def trace(self, key: str) -> tuple[str, str]:
         """Return what a record says of a key that was refused: the organization that has or had it, and its id."""
@@ -151,8 +151,8 @@ class Keys:
         """Return the person with this e-mail as each of their valid keys has them: role, groups, limits."""
         query = select(T).where(T.c.organization_id == organization_id, T.c.revoked_at.is_(None))
         query = query.where(T.c.expires_at.is_(None) | (T.c.expires_at > time.time())).order_by(T.c.created_at)
-        found = [of_key(key_id_of(row.hash), json.loads(row.data)) for row in self._db.execute(query)]
-        return [person for person in found if person.email.lower() == email.lower()]
+        persons = [of_key(key_id_of(row.hash), json.loads(row.data)) for row in self._db.execute(query)]
+        return [person for person in persons if person.email.lower() == email.lower()]
 
     def list(self, organization_id: str) -> list[dict[str, Any]]:
         """Return all keys as they are shown, oldest first, without anything that could be used as a key."""

@@ -30,7 +30,7 @@ class Call:
         self.request, self.plane, self.caller = request, plane, caller
         self.organization_id, self.person = caller.organization_id, caller.person
         self._inputs = inputs or Inputs()
-        self.body = self._inputs.body  # all of it; `given` is what its model knows
+        self.body = self._inputs.body  # all of it; `fields` are those of them that its model knows
 
     def path(self, name: str) -> str:
         return str(self._inputs.path[name])
@@ -49,14 +49,14 @@ class Call:
         return execution is not None and self.person.scope.covers(execution["queue_id"], execution["entity_id"])
 
     @functools.cached_property
-    def given(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """Return the fields that the body sets, without null ones."""
         model = self._inputs.model
         return set_in(model) if model is not None else {}
 
     def prompt(self, name: str = "prompt") -> str:
         """Return a text that goes to a model; answer 413 when it is too large."""
-        text = str(self.given[name])
+        text = str(self.fields[name])
         size = len(text.encode())
         if size > MAX_PROMPT:
             raise ApiError(

@@ -173,30 +173,30 @@ def variable_of(flag: str) -> str:
     return f"KUBIYA_{flag[2:].upper().replace('-', '_')}"
 
 
-def _of_variables(made: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
+def _of_variables(target: argparse.ArgumentParser, environ: Mapping[str, str]) -> None:
     """Take limits from variables; a flag counts more. Raise UsageError for a wrong one."""
     for flag, (kind, _, _) in LIMITS.items():
-        told = environ.get(variable_of(flag), "").strip()
-        if told:
+        value = environ.get(variable_of(flag), "").strip()
+        if value:
             try:
-                made.set_defaults(**{flag[2:].replace("-", "_"): kind(told)})
+                target.set_defaults(**{flag[2:].replace("-", "_"): kind(value)})
             except argparse.ArgumentTypeError as error:
                 raise UsageError(f"{variable_of(flag)}: {error}", remedy=f"It is as {flag}") from error
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the options; `--help` ends the process with 0. Raise UsageError for a wrong command line."""
-    made = parser(str(STATE))
+    command_line = parser(str(STATE))
     try:
-        told = secret_of(VARIABLE)
-        if told:  # it may hold a password, which a command line must not
-            made.set_defaults(database=address.place_of(told))
+        database = secret_of(VARIABLE)
+        if database:  # it may hold a password, which a command line must not
+            command_line.set_defaults(database=address.place_of(database))
     except ValueError as error:
         raise UsageError(
             f"{VARIABLE}: {error}", remedy="Name an SQLite file, or postgresql://USER@HOST/NAME"
         ) from error
-    _of_variables(made, os.environ)
-    options = made.parse_args(argv)
+    _of_variables(command_line, os.environ)
+    options = command_line.parse_args(argv)
     shared = isinstance(options.database, PostgresAddress)
     if shared and options.keep_bytes is not None:
         raise UsageError(

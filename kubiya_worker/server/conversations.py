@@ -41,7 +41,7 @@ class Cut:
 
 def cut_at(messages: Sequence[m.Message], message_id: str) -> Cut:
     """Return the cut before the message with this id; raise NoCut. Pure."""
-    place = next((n for n, x in enumerate(messages) if str(x.get("message_id")) == message_id), None)
+    place = next((n for n, message in enumerate(messages) if str(message.get("message_id")) == message_id), None)
     if place is None:
         raise NoCut("the conversation does not hold that step yet: it is stored at the end of each turn")
     while place and messages[place].get("role") == "tool":
@@ -49,29 +49,29 @@ def cut_at(messages: Sequence[m.Message], message_id: str) -> Cut:
     kept = messages[:place]
     if messages[place].get("role") == "user":
         return Cut(place, messages[place], inside=False)
-    said = next((n for n in range(place - 1, -1, -1) if _asked(messages[n])), None)
-    if said is None:
+    start = next((n for n in range(place - 1, -1, -1) if _asked(messages[n])), None)
+    if start is None:
         raise NoCut("no message of a person comes before that step")
-    inside = any(x.get("role") in ("assistant", "tool") for x in kept[said:])
-    return Cut(place if inside else said, messages[said], inside=inside)
+    inside = any(message.get("role") in ("assistant", "tool") for message in kept[start:])
+    return Cut(place if inside else start, messages[start], inside=inside)
 
 
 def closed(messages: Sequence[m.Message]) -> list[m.Message]:
     """Return the messages with a result for each tool call, as providers want it. Pure."""
     unanswered = _open_calls(messages)
-    found: list[m.Message] = []
+    whole: list[m.Message] = []
     for message in messages:
-        found.append(message)
+        whole.append(message)
         for call in message.get("tool_calls") or ():
             if str(call["id"]) in unanswered:
                 of, at = str(message.get("message_id")), str(message.get("timestamp") or "")
-                found.append(_result(of, call, m.TOOL_UNKNOWN, CUT_OFF, at))
-    return found
+                whole.append(_result(of, call, m.TOOL_UNKNOWN, CUT_OFF, at))
+    return whole
 
 
 def _open_calls(messages: Sequence[m.Message]) -> dict[str, m.ToolCall]:
     """Return the calls without a result, by their ids."""
-    answered = {str(x.get("tool_call_id")) for x in messages if x.get("role") == "tool"}
+    answered = {str(each.get("tool_call_id")) for each in messages if each.get("role") == "tool"}
     calls = (call for message in messages for call in message.get("tool_calls") or ())
     return {str(call["id"]): call for call in calls if str(call["id"]) not in answered}
 
@@ -94,7 +94,7 @@ class Conversations:
 
     def _unstored(self, execution_id: str, stored: Sequence[m.Message], until: int | None) -> list[m.Message]:
         """Return the messages of the log that are not stored, and the results of calls that have none there."""
-        found: list[tuple[int, m.Message]] = []
+        numbered: list[tuple[int, m.Message]] = []
         known = {str(message.get("message_id")) for message in stored}
         calls = _open_calls(stored)
         for sequence, message_id in self._events.subjects(execution_id, ev.MESSAGE):
@@ -104,7 +104,7 @@ class Conversations:
             data = data_of(event)
             elsewhere = data.get("member") or str(data.get("content") or "").startswith("@")  # a member has heard it
             if data.get("role") == "assistant" or (data.get("role") == "user" and not elsewhere):
-                found.append((sequence, {name: data[name] for name in KEPT if data.get(name) is not None}))
+                numbered.append((sequence, {name: data[name] for name in KEPT if data.get(name) is not None}))
                 calls |= {str(call["id"]): call for call in data.get("tool_calls") or ()}
         if calls:
             for sequence, call_id in self._events.subjects(execution_id, ev.TOOL_COMPLETED):
@@ -113,27 +113,27 @@ class Conversations:
                     data = data_of(event)
                     text, outcome = data.get("tool_output") or data.get("tool_error"), data.get("outcome")
                     result = _result(execution_id, calls[call_id], str(outcome), str(text or ""), event.timestamp)
-                    found.append((sequence, {**result, "tainted": True}))  # nobody knows any more whose text it is
-        return [message for _, message in sorted(found, key=lambda each: each[0])]
+                    numbered.append((sequence, {**result, "tainted": True}))  # nobody knows any more whose text it is
+        return [message for _, message in sorted(numbered, key=lambda each: each[0])]
 
     def go_on(self, execution: Execution) -> dict[str, Any]:
         """Make the session whole for a run that goes on, and return where it begins, as Sequel's fields.
 
         To be called when the run before it has closed, so that its last writes are there.
         """
-        told = execution.get("sequel") or {}
-        execution_id, before = execution["id"], told.get("after")
+        sequel = execution.get("sequel") or {}
+        execution_id, before = execution["id"], sequel.get("after")
         stored = self._results.session(execution_id) or {}
         whole = self.messages(execution, before)
         if len(whole) > len(stored.get("messages") or ()):
             about = {"session_id": execution_id, "execution_id": execution_id, "user_id": None, "metadata": {}}
             self._results.save_session(execution_id, {**about, **stored, "messages": whole})
-        said = self._events.subjects(execution_id, ev.MESSAGE, ev.MESSAGE_CHUNK)
-        texts = max((names.assistant_number(subject) for _, subject in said), default=0)
+        spoken = self._events.subjects(execution_id, ev.MESSAGE, ev.MESSAGE_CHUNK)
+        texts = max((names.assistant_number(subject) for _, subject in spoken), default=0)
         spent = (execution.get("execution_metadata") or {}).get(SPENT) or {}
         return {
-            "turns": told.get("turns", 0),
-            "texts": texts if told.get("ended") in ENDED else texts + 1,  # a call that was cut off had a number too
+            "turns": sequel.get("turns", 0),
+            "texts": texts if sequel.get("ended") in ENDED else texts + 1,  # a call that was cut off had a number too
             "usage": execution.get("usage") or {},
             "steps": spent.get("steps", texts),
             "seconds": spent.get("seconds", 0.0),

@@ -39,51 +39,51 @@ def move_credentials(plane: Plane) -> int:
 
 
 def _move(plane: Plane, kind: str, store: Records, definition: Object) -> int:
-    found = open_credentials.found_in(definition)
-    if not found:
+    credentials = open_credentials.found_in(definition)
+    if not credentials:
         return 0
     with plane.database.transaction():
-        changed, names = _with_references(plane, definition["organization_id"], definition, found)
+        changed, names = _with_references(plane, definition["organization_id"], definition, credentials)
         # `changed` on both sides: a record of the change must not hold what it was.
         store.update(changed, {key: changed[key] for key in changed if changed[key] != definition[key]})
-    _tell(kind, definition["name"], names, found)
-    return len(found)
+    _tell(kind, definition["name"], names, credentials)
+    return len(credentials)
 
 
 def _move_of_version(plane: Plane, version: Object) -> int:
-    found = open_credentials.found_in(version["spec"])
-    if not found:
+    credentials = open_credentials.found_in(version["spec"])
+    if not credentials:
         return 0
     with plane.database.transaction():
-        changed, names = _with_references(plane, version["organization_id"], version["spec"], found)
+        changed, names = _with_references(plane, version["organization_id"], version["spec"], credentials)
         plane.stores.versions.replace_spec(version, changed)
-    _tell(version["kind"].lower(), f"{version['name']} version={version['version']}", names, found)
-    return len(found)
+    _tell(version["kind"].lower(), f"{version['name']} version={version['version']}", names, credentials)
+    return len(credentials)
 
 
 def _with_references(
-    plane: Plane, organization_id: str, definition: Object, found: Sequence[OpenCredential]
+    plane: Plane, organization_id: str, definition: Object, credentials: Sequence[OpenCredential]
 ) -> tuple[Object, list[str]]:
     """Store the credentials; return the definition with references in their place, and the names of the secrets."""
     names = []
-    for one in found:
+    for one in credentials:
         names.append(_stored(plane, organization_id, one))
         definition = open_credentials.replaced(definition, one, names[-1])
     return definition, names
 
 
-def _tell(kind: str, name: str, names: Sequence[str], found: Sequence[OpenCredential]) -> None:
-    places = ", ".join(".".join(map(str, one.place)) for one in found)
+def _tell(kind: str, name: str, names: Sequence[str], credentials: Sequence[OpenCredential]) -> None:
+    places = ", ".join(".".join(map(str, one.place)) for one in credentials)
     log.warning("secrets.moved %s=%s secrets=%s places=%s", kind, name, ",".join(names), places)
 
 
-def _stored(plane: Plane, organization_id: str, found: OpenCredential) -> str:
+def _stored(plane: Plane, organization_id: str, credential: OpenCredential) -> str:
     """Store the credential under its name, or under a numbered one where another secret has that name."""
-    number, name = 1, found.secret
+    number, name = 1, credential.secret
     while (known := plane.stores.secrets.value(organization_id, name)) is not None:
-        if known[0] == found.value:
+        if known[0] == credential.value:
             return name
         number += 1
-        name = f"{found.secret}_{number}"
-    plane.stores.secrets.set(organization_id, name, LOCAL.contact(), value=found.value)
+        name = f"{credential.secret}_{number}"
+    plane.stores.secrets.set(organization_id, name, LOCAL.contact(), value=credential.value)
     return name

@@ -63,10 +63,10 @@ class Needs:
     def of_entity(self, kind: str, entity: Object) -> list[Dependent]:
         """Return who needs an agent or a team: open executions, teams that have the agent, jobs."""
         keys = {entity["id"], entity["name"]}
-        found = self._executions(lambda e: e["entity_id"] == entity["id"])
-        found += self._jobs(lambda job: job["entity_type"] == kind and job["entity_id"] in keys)
-        found += self._hooks(lambda hook: hook["entity_type"] == kind and hook["entity_id"] in keys)
-        return found + (self._teams(entity) if kind == "agent" else [])
+        needs = self._executions(lambda e: e["entity_id"] == entity["id"])
+        needs += self._jobs(lambda job: job["entity_type"] == kind and job["entity_id"] in keys)
+        needs += self._hooks(lambda hook: hook["entity_type"] == kind and hook["entity_id"] in keys)
+        return needs + (self._teams(entity) if kind == "agent" else [])
 
     def of_member(self, team: Object) -> list[Dependent]:
         """Return who needs a team as it is: its open executions, which may ask the member at any step."""
@@ -75,34 +75,34 @@ class Needs:
     def of_queue(self, queue: Object) -> list[Dependent]:
         """Return who needs a queue: open executions, jobs, hooks, models, and live workers."""
         keys = {queue["id"], queue["name"]}
-        found = self._executions(lambda e: e["queue_id"] == queue["id"])
-        found += self._jobs(
+        needs = self._executions(lambda e: e["queue_id"] == queue["id"])
+        needs += self._jobs(
             lambda job: (
                 job.get("queue_id") == queue["id"]
                 or (job["executor_type"] == "specific_queue" and job["worker_queue_name"] in keys)
             )
         )
-        found += self._hooks(lambda hook: hook["queue"] in keys)
-        found += self._models(queue["id"])
-        return found + [self._worker(w["id"]) for w in self._stores.workers.live(self._organization, queue["id"])]
+        needs += self._hooks(lambda hook: hook["queue"] in keys)
+        needs += self._models(queue["id"])
+        return needs + [self._worker(w["id"]) for w in self._stores.workers.live(self._organization, queue["id"])]
 
     def of_environment(self, environment: Object) -> list[Dependent]:
         """Return who needs an environment: its queues with those who need them, jobs, agents and teams with it."""
         keys = {environment["id"], environment["name"]}
         queues = self._stores.queues.list(self._organization)
         queues = [queue for queue in queues if queue["environment_id"] == environment["id"]]
-        found = [need for queue in queues for need in (*self.of_queue(queue), self._queue(queue))]
-        known = {(need.kind, need.id) for need in found}
+        needs = [need for queue in queues for need in (*self.of_queue(queue), self._queue(queue))]
+        known = {(need.kind, need.id) for need in needs}
         jobs = self._jobs(lambda job: job["executor_type"] == "environment" and job["environment_name"] in keys)
-        found += [need for need in jobs if (need.kind, need.id) not in known]
+        needs += [need for need in jobs if (need.kind, need.id) not in known]
         for kind, store in (("agent", self._stores.agents), ("team", self._stores.teams)):
             for entity in store.list(self._organization):
                 kept = [key for key in entity["environment_ids"] if key not in keys]
                 if len(kept) < len(entity["environment_ids"]):
                     change = {"environment_ids": kept}
                     end = _later(store.update, entity, change)
-                    found.append(Dependent(kind, entity["id"], entity["name"], "changed", end))
-        return found
+                    needs.append(Dependent(kind, entity["id"], entity["name"], "changed", end))
+        return needs
 
     def of_part(self, kind: str, part: Object) -> list[Dependent]:
         """Return who names a skill or an MCP server: agents, teams and environments."""
@@ -138,7 +138,7 @@ class Needs:
     # -- by who needs it
 
     def _executions(self, needs: Callable[[Execution], bool]) -> list[Dependent]:
-        found = [e for e in self._stores.executions.unfinished(self._organization) if needs(e)]
+        executions = [e for e in self._stores.executions.unfinished(self._organization) if needs(e)]
         text = f"Cancelled: {self._label} was deleted"
         return [
             Dependent(
@@ -148,42 +148,42 @@ class Needs:
                 "cancelled",
                 _later(self._plane.runs.cancel, e, text),
             )
-            for e in found
+            for e in executions
         ]
 
     def _jobs(self, needs: Callable[[Object], bool]) -> list[Dependent]:
-        found = [job for job in self._stores.jobs.list(self._organization) if needs(job)]
-        return [Dependent("job", job["id"], job["name"], "disabled", _later(self._disable, job)) for job in found]
+        jobs = [job for job in self._stores.jobs.list(self._organization) if needs(job)]
+        return [Dependent("job", job["id"], job["name"], "disabled", _later(self._disable, job)) for job in jobs]
 
     def _hooks(self, needs: Callable[[Object], bool]) -> list[Dependent]:
-        found = [hook for hook in self._stores.hooks.list(self._organization) if needs(hook)]
+        hooks = [hook for hook in self._stores.hooks.list(self._organization) if needs(hook)]
         change = {"enabled": False}
         return [
             Dependent("hook", hook["id"], hook["name"], "disabled", _later(self._stores.hooks.update, hook, change))
-            for hook in found
+            for hook in hooks
         ]
 
     def _models(self, queue_id: str) -> list[Dependent]:
         """Return the models of a queue. One of this queue only goes with it: without a queue it would be of all."""
-        found = []
+        needs = []
         for model in self._stores.models.list(self._organization):
             if queue_id in model["queues"]:
                 kept = [each for each in model["queues"] if each != queue_id]
                 end = _later(self._stores.models.update, model, {"queues": kept})
                 end = end if kept else _later(self._stores.models.delete, model)
-                found.append(Dependent("model", model["id"], model["name"], "changed" if kept else "deleted", end))
-        return found
+                needs.append(Dependent("model", model["id"], model["name"], "changed" if kept else "deleted", end))
+        return needs
 
     def _teams(self, agent: Object) -> list[Dependent]:
-        found = []
+        needs = []
         for team in self._stores.teams.list(self._organization):
             ids = team["configuration"].get("member_ids")
             kept = [key for key in ids if key not in (agent["id"], agent["name"])] if isinstance(ids, list) else ids
             if kept != ids:
                 change = {"configuration": {**team["configuration"], "member_ids": kept}}
                 end = _later(self._stores.teams.update, team, change)
-                found.append(Dependent("team", team["id"], team["name"], "changed", end))
-        return found
+                needs.append(Dependent("team", team["id"], team["name"], "changed", end))
+        return needs
 
     def _worker(self, worker_id: str) -> Dependent:
         about = {"reason": f"{self._label} was deleted"}
@@ -215,8 +215,8 @@ def _nothing() -> None:
     pass
 
 
-def _later(act: Callable[..., Any], *given: Any) -> Callable[[], None]:
+def _later(act: Callable[..., Any], *arguments: Any) -> Callable[[], None]:
     def end() -> None:
-        act(*given)
+        act(*arguments)
 
     return end

@@ -46,29 +46,29 @@ def found_in(definition: Mapping[str, Any], kind: str = "") -> list[OpenCredenti
         )
         depth = 2 if kind == "skill" else 3  # of the object in `whole`
         return [replace(one, place=one.place[depth:]) for one in found_in(whole)]
-    found: list[OpenCredential] = []
+    exposed: list[OpenCredential] = []
     environment = definition.get("execution_environment")
     if isinstance(environment, Mapping):
         place: Place = ("execution_environment",)
-        found += _pairs(environment.get("env_vars"), (*place, "env_vars"), "")
-        found += _servers(environment.get("mcp_servers"), (*place, "mcp_servers"))
+        exposed += _pairs(environment.get("env_vars"), (*place, "env_vars"), "")
+        exposed += _servers(environment.get("mcp_servers"), (*place, "mcp_servers"))
     for key in ("configuration", "config"):
         configuration = definition.get(key) or {}
         for servers in SERVERS:
-            found += _servers(configuration.get(servers), (key, servers))
+            exposed += _servers(configuration.get(servers), (key, servers))
     reply = definition.get("reply")  # of a hook
     if isinstance(reply, Mapping):
-        found += _pairs(reply.get("headers"), ("reply", "headers"), "hook")
+        exposed += _pairs(reply.get("headers"), ("reply", "headers"), "hook")
     for number, skill in enumerate(definition.get("skills") or ()):
         about = str(skill.get("name") or skill.get("type") or "skill")
         configuration = skill.get("configuration")
         if skill.get("type") == FOLDERS and isinstance(configuration, Mapping):
             place = ("skills", number, "configuration", "files")
-            found += _texts(configuration.get("files"), place, about)
+            exposed += _texts(configuration.get("files"), place, about)
             configuration = {key: value for key, value in configuration.items() if key != "files"}
-        found += _pairs(configuration, ("skills", number, "configuration"), about)
-    found += _pairs(definition.get("channel"), ("channel",), "notification")
-    return found
+        exposed += _pairs(configuration, ("skills", number, "configuration"), about)
+    exposed += _pairs(definition.get("channel"), ("channel",), "notification")
+    return exposed
 
 
 def in_fields(fields: Mapping[str, Any], about: str) -> list[OpenCredential]:
@@ -76,18 +76,18 @@ def in_fields(fields: Mapping[str, Any], about: str) -> list[OpenCredential]:
     return list(_pairs(fields, (), about))
 
 
-def problem_text(found: OpenCredential) -> str:
+def problem_text(credential: OpenCredential) -> str:
     """Return what a person does about a credential; the value is not in it."""
     return (
-        f"A credential in the open. Store it with: kubiya secrets set {found.secret}, "
-        f"and write {{{{.secret.{found.secret}}}}} in its place"
+        f"A credential in the open. Store it with: kubiya secrets set {credential.secret}, "
+        f"and write {{{{.secret.{credential.secret}}}}} in its place"
     )
 
 
-def replaced(definition: Object, found: OpenCredential, name: str) -> Object:
+def replaced(definition: Object, credential: OpenCredential, name: str) -> Object:
     """Return the definition with the reference to the secret `name` in place of the credential."""
     reference = f"{{{{.secret.{name}}}}}"
-    changed: Object = _at(definition, found.place, lambda text: str(text).replace(found.value, reference))
+    changed: Object = _at(definition, credential.place, lambda text: str(text).replace(credential.value, reference))
     return changed
 
 
@@ -111,14 +111,14 @@ def _servers(servers: Any, place: Place) -> Iterator[OpenCredential]:
 
 def _arguments(arguments: Any, place: Place, about: str) -> Iterator[OpenCredential]:
     """Yield the credentials of a command line: `--token X`, `--token=X`, `X-Api-Key: X`, a DSN."""
-    given = [str(one) for one in arguments] if isinstance(arguments, (list, tuple)) else []
-    for number, argument in enumerate(given):
+    words = [str(one) for one in arguments] if isinstance(arguments, (list, tuple)) else []
+    for number, argument in enumerate(words):
         pair = _PAIR.fullmatch(argument)
-        told = _HEADER.fullmatch(pair[2] if pair else argument) or pair
-        if told:
-            name, value = told[1], told[2]
+        pair_or_header = _HEADER.fullmatch(pair[2] if pair else argument) or pair
+        if pair_or_header:
+            name, value = pair_or_header[1], pair_or_header[2]
         else:
-            before = given[number - 1] if number else ""
+            before = words[number - 1] if number else ""
             flag = before.startswith("-") and "=" not in before and not argument.startswith("-")
             name, value = (before if flag else "argument"), argument
         for secret in _certain(name, value):

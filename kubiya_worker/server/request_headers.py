@@ -15,8 +15,8 @@ def headers_of(request: Request) -> dict[str, str]:
     Starlette's headers are looked through from the first on at each question, of which a request has a dozen.
     """
     scope = request.scope
-    found: dict[str, str] | None = scope.get(KEY)
-    if found is None:
-        given = reversed(scope["headers"])  # so that the first of a name stays
-        found = scope[KEY] = {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
-    return found
+    headers: dict[str, str] | None = scope.get(KEY)
+    if headers is None:
+        raw = reversed(scope["headers"])  # so that the first of a name stays
+        headers = scope[KEY] = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    return headers

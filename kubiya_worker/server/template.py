@@ -27,11 +27,11 @@ def fill(template: str, values: Mapping[str, Any]) -> tuple[str, list[str]]:
     missing: list[str] = []
 
     def value(match: re.Match[str]) -> str:
-        found = _find(values, match[1])
-        if found is _ABSENT:
+        filled = _find(values, match[1])
+        if filled is _ABSENT:
             missing.append(match[1])
             return match[0]
-        return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+        return filled if isinstance(filled, str) else json.dumps(filled, ensure_ascii=False)
 
     return _HOLE.sub(value, template), list(dict.fromkeys(missing))
 
@@ -40,8 +40,8 @@ def fill_by(values: Mapping[str, Any], template: str, written: Callable[[Any], s
     """Return the filled text, with each value as `written` writes it, and `absent` for what `values` does not have."""
 
     def value(match: re.Match[str]) -> str:
-        found = _find(values, match[1])
-        return absent if found is _ABSENT else written(found)
+        filled = _find(values, match[1])
+        return absent if filled is _ABSENT else written(filled)
 
     return _HOLE.sub(value, template)
 
@@ -50,12 +50,12 @@ def _find(values: Mapping[str, Any], name: str) -> Any:
     if name in values:
         return values[name]
     keys = name.split(".")
-    found: Any = values
+    inner: Any = values
     for key in keys[1:] if keys[0] == WHOLE and WHOLE not in values else keys:
-        if isinstance(found, Mapping) and key in found:
-            found = found[key]
-        elif isinstance(found, list) and key.isdigit() and int(key) < len(found):
-            found = found[int(key)]
+        if isinstance(inner, Mapping) and key in inner:
+            inner = inner[key]
+        elif isinstance(inner, list) and key.isdigit() and int(key) < len(inner):
+            inner = inner[int(key)]
         else:
             return _ABSENT
-    return found
+    return inner

@@ -82,14 +82,14 @@ class End:
 
 def end_of(result: Any) -> End:
     """Return the end that the workflow's own result describes (docs/protocol.md#b5). Pure."""
-    told: dict[str, Any] = result if isinstance(result, dict) else {}
-    status = str(told.get("status") or ex.COMPLETED).lower()
-    error = told.get("error") or told.get("error_message")
+    outcome: dict[str, Any] = result if isinstance(result, dict) else {}
+    status = str(outcome.get("status") or ex.COMPLETED).lower()
+    error = outcome.get("error") or outcome.get("error_message")
     return End(
         status if ex.is_final(status) else ex.COMPLETED,
-        response=told.get("response"),
+        response=outcome.get("response"),
         error=str(error) if error else None,
-        usage=told.get("usage"),
+        usage=outcome.get("usage"),
     )
 
 
@@ -126,9 +126,11 @@ class Temporal:
                 client: Client = await asyncio.wait_for(connecting, CONNECT)
             except (RuntimeError, TimeoutError, ValueError) as error:
                 fault = await asyncio.to_thread(examine, access.address, tls, tunnel)
-                said = f"{fault.message}. {fault.remedy}" if fault else f"Temporal at {access.address} does not answer"
-                self.why = said
-                raise TemporalDown(said) from error
+                reason = (
+                    f"{fault.message}. {fault.remedy}" if fault else f"Temporal at {access.address} does not answer"
+                )
+                self.why = reason
+                raise TemporalDown(reason) from error
             self._client, self.why = client, ""
             self.cluster_id = await cluster_id(client)
             self._looked = time.monotonic()
@@ -159,15 +161,15 @@ class Temporal:
         Raise StillRuns while a run before that one has not closed, TemporalDown when nobody answers.
         """
         try:
-            found = await self.ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
-            number = int(await self.ask(found.memo_value(MEMO, 0)))
+            described = await self.ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
+            number = int(await self.ask(described.memo_value(MEMO, 0)))
         except LookupError:
             return False  # it never began, or Temporal has forgotten it
         except WorkerError as error:  # the memo cannot be read
             raise TemporalDown(error.line()) from error
         if number >= sequel:
             return True
-        if found.status is None or found.status.name in OPEN:
+        if described.status is None or described.status.name in OPEN:
             raise StillRuns(workflow.id)
         return False
 
@@ -247,15 +249,15 @@ class Temporal:
             raise TemporalDown(error.line()) from error
 
     async def describe(self, workflow: Workflow) -> dict[str, Any]:
-        found = await self.ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
-        times = {"start_time": found.start_time, "close_time": found.close_time}
+        described = await self.ask((await self._handle(workflow)).describe(rpc_timeout=TIMEOUT))
+        times = {"start_time": described.start_time, "close_time": described.close_time}
         return {
-            "workflow_id": found.id,
-            "run_id": found.run_id,
-            "workflow_type": found.workflow_type,
-            "status": found.status.name if found.status else "RUNNING",
-            "task_queue": found.task_queue,
-            "history_length": found.history_length,
+            "workflow_id": described.id,
+            "run_id": described.run_id,
+            "workflow_type": described.workflow_type,
+            "status": described.status.name if described.status else "RUNNING",
+            "task_queue": described.task_queue,
+            "history_length": described.history_length,
             **{name: time.isoformat() if time else None for name, time in times.items()},
         }
 
@@ -267,16 +269,16 @@ class Temporal:
         try:
             client = await self.client()
             request = DescribeNamespaceRequest(namespace=client.namespace)
-            found = await client.workflow_service.describe_namespace(request, timeout=QUERY)
+            namespace = await client.workflow_service.describe_namespace(request, timeout=QUERY)
         except (RPCError, TemporalDown):
             return None
-        return found.config.workflow_execution_retention_ttl.ToTimedelta() / timedelta(days=1) or None
+        return namespace.config.workflow_execution_retention_ttl.ToTimedelta() / timedelta(days=1) or None
 
     async def end(self, workflow: Workflow) -> End | None:
         """Return how the workflow ended, or None while it runs; raise LookupError when Temporal does not know it."""
         handle = await self._handle(workflow)
-        found = await self.ask(handle.describe(rpc_timeout=TIMEOUT))
-        status = found.status.name if found.status else "RUNNING"
+        described = await self.ask(handle.describe(rpc_timeout=TIMEOUT))
+        status = described.status.name if described.status else "RUNNING"
         if status in OPEN:
             return None
         if status == "CANCELED":

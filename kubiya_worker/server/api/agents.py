@@ -38,24 +38,24 @@ def store_of(call: Call, kind: str) -> Records:
 def entity_of(call: Call, kind: str, key: str | None = None) -> Object:
     """Return an agent or team by id or name, or answer 404."""
     key = key if key is not None else call.path("entity")
-    found = store_of(call, kind).find(call.organization_id, key)
-    if found is None or not call.person.scope.has_agent(found["id"]):
+    entity = store_of(call, kind).find(call.organization_id, key)
+    if entity is None or not call.person.scope.has_agent(entity["id"]):
         raise not_found(kind.capitalize(), key)
-    return found
+    return entity
 
 
 def _fields(call: Call) -> Object:
     """Return the fields that the body sets; `model` is another name of `model_id`, `model_config` of `llm_config`."""
-    given = {name: value for name, value in call.given.items() if name not in DROPPED}
+    fields = {name: value for name, value in call.fields.items() if name not in DROPPED}
     for name, alias in (("model_id", "model"), ("llm_config", "model_config")):
-        if alias in given:
-            given.setdefault(name, given.pop(alias))
-            given.pop(alias, None)
-    shared_parts.check(call, given)
-    given = shared_parts.by_name(call, given)
-    if "skills" in given:
-        given["skills"] = [definitions.skill(s) for s in given["skills"]]
-    return given
+        if alias in fields:
+            fields.setdefault(name, fields.pop(alias))
+            fields.pop(alias, None)
+    shared_parts.check(call, fields)
+    fields = shared_parts.by_name(call, fields)
+    if "skills" in fields:
+        fields["skills"] = [definitions.skill(s) for s in fields["skills"]]
+    return fields
 
 
 def _shown(call: Call, kind: str, entity: Object) -> Object:
@@ -64,13 +64,15 @@ def _shown(call: Call, kind: str, entity: Object) -> Object:
     if kind == AGENT:
         return {**entity, "model_config": entity["llm_config"], "environments": []}
     ids = entity["configuration"].get("member_ids")
-    found = [call.plane.stores.agents.find(call.organization_id, str(i)) for i in ids] if isinstance(ids, list) else []
-    return {**entity, "agents": [{k: m.get(k) for k in _MEMBER} for m in found if m]}
+    members = (
+        [call.plane.stores.agents.find(call.organization_id, str(i)) for i in ids] if isinstance(ids, list) else []
+    )
+    return {**entity, "agents": [{k: m.get(k) for k in _MEMBER} for m in members if m]}
 
 
-def _check_members(call: Call, kind: str, entity: Object, given: Object) -> None:
+def _check_members(call: Call, kind: str, entity: Object, fields: Object) -> None:
     """Answer 404 for a new member of a team that the caller's key does not reach."""
-    ids = (given.get("configuration") or {}).get("member_ids") if kind == TEAM else None
+    ids = (fields.get("configuration") or {}).get("member_ids") if kind == TEAM else None
     for key in ids if isinstance(ids, list) and call.person.scope.limited else ():
         if key not in (entity["configuration"].get("member_ids") or ()):
             entity_of(call, AGENT, str(key))
@@ -100,8 +102,10 @@ def resolved_environment(
     variables: dict[str, str] = {}
     servers: dict[str, Any] = {}
     entity = shared_parts.whole(call, entity)
-    found = [call.plane.stores.environments.find(call.organization_id, str(i)) for i in entity["environment_ids"]]
-    attached = [shared_parts.whole(call, each) for each in found if each]
+    environments = [
+        call.plane.stores.environments.find(call.organization_id, str(i)) for i in entity["environment_ids"]
+    ]
+    attached = [shared_parts.whole(call, each) for each in environments if each]
     for source in [*(a["execution_environment"] for a in attached), entity["execution_environment"]]:
         variables |= variables_of(source)
         servers |= source.get("mcp_servers") or {}
@@ -145,8 +149,8 @@ def _routes(kind: str) -> list[Route]:
     new = definitions.new_agent if kind == AGENT else definitions.new_team
 
     async def create(call: Call) -> Any:
-        given = _fields(call)
-        return _shown(call, kind, store_of(call, kind).create(call.organization_id, given["name"], new(given)))
+        fields = _fields(call)
+        return _shown(call, kind, store_of(call, kind).create(call.organization_id, fields["name"], new(fields)))
 
     async def list_all(call: Call) -> Any:
         every = store_of(call, kind).list(call.organization_id)
@@ -156,11 +160,11 @@ def _routes(kind: str) -> list[Route]:
         return _shown(call, kind, entity_of(call, kind))
 
     async def update(call: Call) -> Any:
-        entity, given = entity_of(call, kind), _fields(call)
-        if call.person.role == WORKER and set(given) - {"status"}:
+        entity, fields = entity_of(call, kind), _fields(call)
+        if call.person.role == WORKER and set(fields) - {"status"}:
             raise ApiError(403, f"A worker's key changes no more of {kind}s than their status")
-        _check_members(call, kind, entity, given)
-        return _shown(call, kind, store_of(call, kind).update(entity, given))
+        _check_members(call, kind, entity, fields)
+        return _shown(call, kind, store_of(call, kind).update(entity, fields))
 
     async def delete(call: Call) -> Any:
         """Delete it; one that open executions, jobs or teams need is refused with their list (409)."""

@@ -101,19 +101,21 @@ def decide(plane: Plane, press: Press) -> Approval:
     if not who or who not in (channel.get("person"), *(channel.get("persons") or {}).values()):
         raise ApiError(403, "Nobody who may answer is known by this message. Open the page, and sign in")
     call = _call(plane, press.address, known, approval, who)
-    told = f"message of {notification['name']} ({channel['type']})"
+    place = f"message of {notification['name']} ({channel['type']})"
     with actor.acting(Actor(call.person, MESSAGE, press.asked)):
         try:
             refused = ANSWER.refusal(call.person)
             if refused or not call.reaches(approval["execution_id"]):
                 raise ApiError(403, refused or "This person's key does not reach the execution")
             with plane.database.transaction():
-                given = {"answer": press.text} if press.text and decision == "approve" else {}
+                fields = {"answer": press.text} if press.text and decision == "approve" else {}
                 field = "comment" if decision == "approve" else "reason"
-                done = approvals.answer(call, DECISIONS[decision], given, field, reason=press.reason, answered_by=told)
+                decided = approvals.answer(
+                    call, DECISIONS[decision], fields, field, reason=press.reason, answered_by=place
+                )
                 if not plane.stores.answer_tokens.use(known, time.time()):
                     raise ApiError(409, "This link was used already, or it is over")
-                return done
+                return decided
         except ApiError as error:
             if error.status in RECORDED:
                 action = f"approval.{decision}"
@@ -164,18 +166,18 @@ async def press(request: Request) -> Response:
         return _page("This form comes from another page", "", 403)
     try:
         form = parse_qs((await received(request)).decode("utf-8", "replace"), max_num_fields=10)
-        given = {name: values[0].strip() for name, values in form.items()}
+        fields = {name: values[0].strip() for name, values in form.items()}
         token = request.path_params["token"]
-        found = plane.stores.answer_tokens.find(token)
-        if found is not None and not found.person:  # a chat's token: only the chat says who pressed
+        stored = plane.stores.answer_tokens.find(token)
+        if stored is not None and not stored.person:  # a chat's token: only the chat says who pressed
             raise ApiError(404, GONE)
-        texts = {"reason": given.get("reason", ""), "text": given.get("answer", "")}
-        pressed = Press(token, given.get("decision", ""), address_of(request), f"POST {ANSWERS}/{{token}}", **texts)
-        done = decide(plane, pressed)
+        texts = {"reason": fields.get("reason", ""), "text": fields.get("answer", "")}
+        pressed = Press(token, fields.get("decision", ""), address_of(request), f"POST {ANSWERS}/{{token}}", **texts)
+        decided = decide(plane, pressed)
     except (ApiError, ValueError) as error:
         status = error.status if isinstance(error, ApiError) else 422
         return _page("This was not answered", f"<p>{escape(text_of(error))}</p>", status)
-    return _page("Answered", _outcome(done))
+    return _page("Answered", _outcome(decided))
 
 
 def text_of(error: Exception) -> str:
@@ -238,20 +240,20 @@ async def mattermost(request: Request) -> Response:
     plane: Plane = request.app.state.plane
 
     async def answer() -> Any:
-        given = parsed(await received(request))
-        context = given.get("context")
+        body = parsed(await received(request))
+        context = body.get("context")
         context = context if isinstance(context, dict) else {}
-        token, user = str(context.get("token") or ""), str(given.get("user_id") or "")
+        token, user = str(context.get("token") or ""), str(body.get("user_id") or "")
         found = found_by(plane, token)
         if found is None or found[0].person:
             raise ApiError(404, GONE)
         email = (found[2]["channel"].get("persons") or {}).get(user)
         try:
             decision = str(context.get("decision") or "")
-            done = decide(plane, Press(token, decision, address_of(request), f"POST {CALLBACK}", email))
+            decided = decide(plane, Press(token, decision, address_of(request), f"POST {CALLBACK}", email))
         except ApiError as error:
             return {"ephemeral_text": f"{text_of(error)}: {plane.notifier.url}/#/executions/{found[1]['execution_id']}"}
-        title = outcome_of(done)
+        title = outcome_of(decided)
         return {"update": {"message": "", "props": {"attachments": [{"fallback": title, "text": title}]}}}
 
     return await answered(request, answer)

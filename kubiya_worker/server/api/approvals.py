@@ -39,10 +39,10 @@ LONGEST_ANSWER: Final = 20_000  # characters
 
 
 def approval_of(call: Call) -> Approval:
-    found = call.plane.stores.approvals.get(call.organization_id, call.path("approval"))
-    if found is None or not call.reaches(found["execution_id"]):
+    approval = call.plane.stores.approvals.get(call.organization_id, call.path("approval"))
+    if approval is None or not call.reaches(approval["execution_id"]):
         raise not_found("Approval", call.path("approval"))
-    return found
+    return approval
 
 
 def _rule(call: Call, approval: Approval) -> Object | None:
@@ -68,16 +68,16 @@ def _shown(call: Call, approval: Approval) -> Approval:
 
 async def create(call: Call) -> Any:
     """Create a request; the same id creates one request, so a worker that is not sure may ask again."""
-    given = call.given
-    execution_id = execution_id_of(call, given["execution_id"])
-    key = given.get("id") or str(uuid.uuid4())
+    fields = call.fields
+    execution_id = execution_id_of(call, fields["execution_id"])
+    key = fields.get("id") or str(uuid.uuid4())
     existing = call.plane.stores.approvals.get(call.organization_id, key)
     if existing is not None:
         return reply(_shown(call, existing))
-    minutes = float(given.get("timeout_minutes", 1440))
+    minutes = float(fields.get("timeout_minutes", 1440))
     if call.plane.stores.approvals.exists(key):
         raise ApiError(409, f"The approval {key!r} exists already")
-    data = {name: given.get(name) for name in FIELDS}
+    data = {name: fields.get(name) for name in FIELDS}
     rule, execution = _rule(call, data), execution_of(call, execution_id)
     if rule is not None:
         data["rule"] = {name: rule.get(name) for name in OF_RULE}
@@ -109,13 +109,13 @@ def _approved_by_rule(call: Call, approval: Approval, execution: Execution, rule
     event = ev.event(f"approval_requested:{approval['id']}", ev.APPROVAL_REQUESTED, asked)
     call.plane.runs.publish(approval["execution_id"], [event])
     by = execution["requested_by"]
-    told = f"The rule {rule['name']} approves what {by['name']} starts"
-    changes = {"approved_by_email": "", "approved_by_name": f"the rule {rule['name']}", "comment": told}
+    text = f"The rule {rule['name']} approves what {by['name']} starts"
+    changes = {"approved_by_email": "", "approved_by_name": f"the rule {rule['name']}", "comment": text}
     answer = {
         "approval_id": approval["id"],
         "decision": ap.APPROVED,
         "approver": {"id": f"rule:{rule['id']}", "name": f"the rule {rule['name']} for {by['name']}", "email": ""},
-        "reason": told,
+        "reason": text,
         "arguments": None,
         "remember": False,
         "resolved_at": ev.now(),
@@ -150,13 +150,13 @@ async def get(call: Call) -> Any:
 
 
 async def approve(call: Call) -> Any:
-    given = call.given
-    return answer(call, ap.APPROVED, given, "comment", reason=given.get("comment") or given.get("reason") or "")
+    fields = call.fields
+    return answer(call, ap.APPROVED, fields, "comment", reason=fields.get("comment") or fields.get("reason") or "")
 
 
 async def reject(call: Call) -> Any:
-    given = call.given
-    return answer(call, ap.REJECTED, given, "reason", reason=given.get("reason") or given.get("comment") or "")
+    fields = call.fields
+    return answer(call, ap.REJECTED, fields, "reason", reason=fields.get("reason") or fields.get("comment") or "")
 
 
 async def expire(call: Call) -> Any:
@@ -166,14 +166,14 @@ async def expire(call: Call) -> Any:
 
 
 def answer(
-    call: Call, decision: str, given: dict[str, Any], field: str, *, reason: str, answered_by: str | None = None
+    call: Call, decision: str, fields: dict[str, Any], field: str, *, reason: str, answered_by: str | None = None
 ) -> Approval:
     """Store the first answer; the same answer again is accepted, a different one is a conflict.
 
     `field` is where the reason is expected. `answered_by` says by what, when it was not by a request of the person.
     """
     plane, approval = call.plane, approval_of(call)
-    _only_the_caller(call, given)
+    _only_the_caller(call, fields)
     refused = approvers_of(call, approval).refusal(call.person)
     if refused:
         raise ApiError(403, refused)
@@ -182,22 +182,22 @@ def answer(
     if ap.overdue(approval, datetime.now(UTC)):
         approval = _resolve(call, approval, ap.EXPIRED, {})
     if approval["status"] != ap.PENDING:
-        said = "has expired" if approval["status"] == ap.EXPIRED else f"was {approval['status']} already"
-        raise ApiError(409, f"The request {said}")
+        outcome = "has expired" if approval["status"] == ap.EXPIRED else f"was {approval['status']} already"
+        raise ApiError(409, f"The request {outcome}")
     execution = plane.stores.executions.get(call.organization_id, approval["execution_id"])
     if execution is None or ex.is_final(execution["status"]):
         raise ApiError(409, "The execution that asked does not run any more")
     if not reason.strip() and _wants_reason(call, approval):
         raise invalid(field, "The rule that asks wants a reason for each answer", "missing")
     approver = call.person.contact()
-    edited = _arguments(approval, given) if decision == ap.APPROVED else None
+    edited = _arguments(approval, fields) if decision == ap.APPROVED else None
     sent = {
         "approval_id": approval["id"],
         "decision": decision,
         "approver": approver,
         "reason": reason,
         "arguments": edited,
-        "remember": bool(given.get("remember")) and decision == ap.APPROVED,
+        "remember": bool(fields.get("remember")) and decision == ap.APPROVED,
         "resolved_at": ev.now(),
     }
     changes = {
@@ -228,36 +228,36 @@ def reject_by_rule(call: Call, approval: Approval, rule: dict[str, Any]) -> None
         plane.runs.signal(execution, names.RESOLVE_APPROVAL, {**answer, "resolved_at": ev.now()})
 
 
-def _only_the_caller(call: Call, given: dict[str, Any]) -> None:
+def _only_the_caller(call: Call, fields: dict[str, Any]) -> None:
     """Answer 422 where the body names another approver than the person who asks."""
     for name, real in call.person.contact().items():
-        said = given.get(f"approver_{name}")
-        if said is not None and said.lower() != real.lower():
-            told = f"The approver is who asks: {call.person.name}. Leave approver_{name} out, or use that person's key"
-            raise invalid(f"approver_{name}", told)
+        claimed = fields.get(f"approver_{name}")
+        if claimed is not None and claimed.lower() != real.lower():
+            text = f"The approver is who asks: {call.person.name}. Leave approver_{name} out, or use that person's key"
+            raise invalid(f"approver_{name}", text)
 
 
 def _wants_reason(call: Call, approval: Approval) -> bool:
     """Return whether the rule wants a reason: one of this control plane, or one of the worker's host."""
     rule = _rule(call, approval)
-    told = (approval.get("enforcement_context") or {}).get("require_reason") is True
-    return told or bool(rule and rule["require_reason"])
+    wanted = (approval.get("enforcement_context") or {}).get("require_reason") is True
+    return wanted or bool(rule and rule["require_reason"])
 
 
-def _arguments(approval: Approval, given: dict[str, Any]) -> dict[str, Any] | None:
+def _arguments(approval: Approval, fields: dict[str, Any]) -> dict[str, Any] | None:
     """Return the arguments that a person edited, or None.
 
     An answer to an agent's question is such an argument, and so is a comment.
     """
     question = bool((approval.get("enforcement_context") or {}).get("question"))
-    if given.get("answer") is not None and not question:
+    if fields.get("answer") is not None and not question:
         raise invalid("answer", "The agent asks for approval, not for an answer: approve or reject")
-    answer = str(given.get("answer") or given.get("comment") or "").strip() if question else ""
-    if given.get("answer") is not None and not answer:
+    answer = str(fields.get("answer") or fields.get("comment") or "").strip() if question else ""
+    if fields.get("answer") is not None and not answer:
         raise invalid("answer", "answer must not be empty", "string_too_short")
     if len(answer) > LONGEST_ANSWER:
         raise invalid("answer", f"answer has at most {LONGEST_ANSWER:,} characters", "string_too_long")
-    edited: dict[str, Any] | None = given.get("arguments")
+    edited: dict[str, Any] | None = fields.get("arguments")
     return {**(edited or approval.get("tool_args") or {}), "answer": answer} if answer else edited
 
 

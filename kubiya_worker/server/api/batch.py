@@ -30,10 +30,10 @@ def routes(single: Iterable[Any]) -> list[Edge]:
         `if_status` runs only when the turn before it led to that `next_status`; else its answer is null. `groups`
         instead of `requests` holds several separate batches, each with its own answer or refusal.
         """
-        given = call.given
-        groups = given.get("groups")
+        fields = call.fields
+        groups = fields.get("groups")
         if groups is None:
-            return _batch(call, writes, given.get("requests"))
+            return _batch(call, writes, fields.get("requests"))
         if len(groups) > MOST_GROUPS:
             raise invalid("groups", f"at most {MOST_GROUPS} groups", "too_long")
         return {"groups": [_group(call, writes, group) for group in groups]}
@@ -41,30 +41,30 @@ def routes(single: Iterable[Any]) -> list[Edge]:
     return [Edge("POST", "/batch", batch, body=worker.Requests)]
 
 
-def _group(call: Call, writes: list[Edge], given: Any) -> dict[str, Any]:
+def _group(call: Call, writes: list[Edge], requests: Any) -> dict[str, Any]:
     try:
-        return _batch(call, writes, given)
+        return _batch(call, writes, requests)
     except REFUSALS as error:
         status, detail = refusal(error, call.request.url.path)
         return {"status": status, "detail": detail}
 
 
-def _batch(call: Call, writes: list[Edge], given: Any) -> dict[str, Any]:
-    if not isinstance(given, list):
+def _batch(call: Call, writes: list[Edge], requests: Any) -> dict[str, Any]:
+    if not isinstance(requests, list):
         raise invalid("requests", "Field required", "missing")
-    if len(given) > MOST:
+    if len(requests) > MOST:
         raise invalid("requests", f"at most {MOST} requests", "too_long")
     # A single request may store something although it is refused, so it gets no transaction around it.
-    if len(given) == 1:
-        return {"answers": _answers(call, writes, given)}
+    if len(requests) == 1:
+        return {"answers": _answers(call, writes, requests)}
     with call.plane.database.transaction():
-        return {"answers": _answers(call, writes, given)}
+        return {"answers": _answers(call, writes, requests)}
 
 
-def _answers(call: Call, writes: list[Edge], given: list[Any]) -> list[Any]:
+def _answers(call: Call, writes: list[Edge], requests: list[Any]) -> list[Any]:
     answers: list[Any] = []
     status = None
-    for request in given:
+    for request in requests:
         wanted = request.get("if_status") if isinstance(request, dict) else None
         answer = _answer(call, writes, request) if wanted in (None, status) else None
         status = answer.get("next_status", status) if isinstance(answer, dict) else status
@@ -92,12 +92,12 @@ def within(
     `query` is what the other route reads from a query string; without it nothing is asked for.
     """
     for each in routes:
-        found = each.path_regex.match(PREFIX + path) if each.method == method else None
-        if found is not None:
+        match = each.path_regex.match(PREFIX + path) if each.method == method else None
+        if match is not None:
             refused = each.need.refusal(call.person)
             if refused:
                 raise ApiError(403, refused)
-            params = {name: each.param_convertors[name].convert(text) for name, text in found.groupdict().items()}
+            params = {name: each.param_convertors[name].convert(text) for name, text in match.groupdict().items()}
             inputs = each.models.inner(params, body, query)
             return _at_once(each.handler(Call(call.request, call.plane, call.caller, inputs)))
     raise invalid("requests", f"{method} {path} cannot be in a batch")

@@ -51,50 +51,50 @@ async def message(call: Call) -> Any:
     `member` (our own field), or `@name` at the beginning of the text, sends it to one member of a team.
     """
     execution, text, plane = execution_of(call), call.prompt("message"), call.plane
-    given = call.given
-    said = {
+    fields = call.fields
+    spoken = {
         "role": "user",
         "content": text,
-        "message_id": given.get("message_id") or f"{execution['id']}_{time.time_ns() // 1000}",
+        "message_id": fields.get("message_id") or f"{execution['id']}_{time.time_ns() // 1000}",
         "timestamp": ev.now(),
-        **({"member": given["member"]} if given.get("member") else {}),
+        **({"member": fields["member"]} if fields.get("member") else {}),
         **author_of(call),
     }
     with plane.database.transaction():
         over, last = ex.is_final(execution["status"]), plane.stores.events.last(execution["id"])
-        known = plane.stores.events.known(execution["id"], [_event_id(said)])
+        known = plane.stores.events.known(execution["id"], [_event_id(spoken)])
         if over and not known:
-            sequels.go_on(call, execution, said)
-        say(plane, execution, said, call.person.id, signal=not over)
+            sequels.go_on(call, execution, spoken)
+        say(plane, execution, spoken, call.person.id, signal=not over)
     text = "The execution goes on with the message" if over and not known else "The message was given to the execution"
-    return {**_done(execution, text), "message_id": said["message_id"], "last_sequence": last}
+    return {**_done(execution, text), "message_id": spoken["message_id"], "last_sequence": last}
 
 
-def _event_id(said: dict[str, Any]) -> str:
-    return f"message:{said['message_id']}"
+def _event_id(spoken: dict[str, Any]) -> str:
+    return f"message:{spoken['message_id']}"
 
 
-def say(plane: Plane, execution: Execution, said: dict[str, Any], by: str, *, signal: bool = True) -> bool:
+def say(plane: Plane, execution: Execution, spoken: dict[str, Any], by: str, *, signal: bool = True) -> bool:
     """Give a message to an execution; one whose `message_id` was said before changes nothing. Return whether it is new.
 
     `by` is the id of the person whom the execution's later requests are then of, too. Without `signal` its workflow
     begins with the message.
     """
     with plane.database.transaction():
-        event = ev.event(_event_id(said), ev.MESSAGE, said, said["timestamp"])
+        event = ev.event(_event_id(spoken), ev.MESSAGE, spoken, spoken["timestamp"])
         if not plane.runs.publish(execution["id"], [event]):
             return False
-        execution |= {"last_message_at": said["timestamp"], "last_message_preview": said["content"][:PREVIEW]}
+        execution |= {"last_message_at": spoken["timestamp"], "last_message_preview": spoken["content"][:PREVIEW]}
         execution["asked_by"] = sorted({*(execution.get("asked_by") or ()), by})
-        plane.stores.executions.save(_with_participant(execution, said))
+        plane.stores.executions.save(_with_participant(execution, spoken))
         if signal:
-            plane.runs.signal(execution, names.ADD_MESSAGE, said)
-        plane.stores.executions.told(execution, "message", None, {"prompt": said["content"]})
+            plane.runs.signal(execution, names.ADD_MESSAGE, spoken)
+        plane.stores.executions.told(execution, "message", None, {"prompt": spoken["content"]})
     return True
 
 
-def _with_participant(execution: Execution, said: dict[str, Any]) -> Execution:
-    user = {key: said[key] for key in USER if said.get(key)}
+def _with_participant(execution: Execution, spoken: dict[str, Any]) -> Execution:
+    user = {key: spoken[key] for key in USER if spoken.get(key)}
     known = execution.get("participants") or []
     if user and not any(p.get("user_id") == user.get("user_id") for p in known):
         execution["participants"] = [*known, user]
@@ -128,7 +128,7 @@ async def cancel(call: Call) -> Any:
         return _done(execution, "The execution is cancelled already")
     if ex.is_final(execution["status"]):
         return _refused(execution, f"The execution is {execution['status']} already")
-    reason = call.given.get("reason")
+    reason = call.fields.get("reason")
     plane.runs.cancel(execution, f"Cancelled by user: {reason}" if reason else "Cancelled by user")
     return _done(execution, "The execution is cancelled")
 
@@ -146,13 +146,13 @@ async def mark_done(call: Call) -> Any:
 
 async def terminate(call: Call) -> Any:
     """Terminate the workflow: the worker runs no more code for it, but a running tool is not stopped."""
-    return _terminate(call, execution_of(call), call.given["reason"])
+    return _terminate(call, execution_of(call), call.fields["reason"])
 
 
 async def terminate_all(call: Call) -> Any:
     """Terminate up to 100 executions one by one; one that is unknown or over does not stop the others."""
-    reason, results = call.given["reason"], []
-    for key in call.given["execution_ids"]:
+    reason, results = call.fields["reason"], []
+    for key in call.fields["execution_ids"]:
         execution = call.plane.stores.executions.get(call.organization_id, key)
         if execution is None or not call.reaches(key):
             results.append({"success": False, "execution_id": key, "error": f"Execution {key!r} not found"})

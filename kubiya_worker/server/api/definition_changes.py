@@ -85,8 +85,8 @@ def _check_base(call: Call, document: Object, current: Object | None) -> None:
     if stored == base:
         return
     places = [each["path"] for each in definition_spec.differences(base, stored)]
-    what = "was deleted" if stored is None else f"was changed in {', '.join(places[:10])}"
-    raise ApiError(409, f"The {document['kind']} {document['name']!r} {what} since this text was read. Edit it again")
+    change = "was deleted" if stored is None else f"was changed in {', '.join(places[:10])}"
+    raise ApiError(409, f"The {document['kind']} {document['name']!r} {change} since this text was read. Edit it again")
 
 
 def source_of(call: Call, document: Object, source: str) -> str:
@@ -110,11 +110,11 @@ def put(call: Call, document: Object, source: str) -> Object:
         collection = _PATHS[kind]
         if kind == "Queue":
             collection = f"/environments/{fields['environment_id']}/worker-queues"
-        made = within(call, _EDGES, "POST", collection, {**objects.body_of(kind, spec, fields), "name": name})
-        stored = store.find(call.organization_id, made["id"])
+        created = within(call, _EDGES, "POST", collection, {**objects.body_of(kind, spec, fields), "name": name})
+        stored = store.find(call.organization_id, created["id"])
         assert stored is not None
         store.update(stored, {APPLIED_FROM: source})
-        shown = {k: made[k] for k in ("webhook_url", "webhook_secret") if made.get(k)}
+        shown = {k: created[k] for k in ("webhook_url", "webhook_secret") if created.get(k)}
         after = objects.spec_of(call, kind, stored)
         _keep(call, kind, name, CREATED, after)
         return {**change, "action": CREATED, "differences": definition_spec.differences(None, after), **shown}
@@ -130,32 +130,32 @@ def put(call: Call, document: Object, source: str) -> Object:
     shown = within(call, _EDGES, method, f"{_PATHS[kind]}/{changed['id']}", objects.body_of(kind, spec, fields))
     after = objects.spec_of(call, kind, store.find(call.organization_id, changed["id"]) or changed)
     _keep(call, kind, name, CHANGED, after)
-    told = {k: shown[k] for k in ("webhook_url", "webhook_secret") if shown.get("webhook_secret")}
-    return {**change, "action": CHANGED, "differences": definition_spec.differences(before, after), **told}
+    webhook = {k: shown[k] for k in ("webhook_url", "webhook_secret") if shown.get("webhook_secret")}
+    return {**change, "action": CHANGED, "differences": definition_spec.differences(before, after), **webhook}
 
 
 def _put_secret(call: Call, document: Object, source: str, current: Object | None) -> Object:
     """Set a secret as the document says, if it is not so already. Return the change, which shows no value."""
     kind, name, spec = document["kind"], document["name"], document["spec"]
     _check_base(call, document, current)
-    given = secret_documents.wanted(call, name, spec)
+    fields = secret_documents.wanted(call, name, spec)
     before = None if current is None else objects.spec_of(call, kind, current)
-    if given:
-        within(call, _EDGES, "PUT", f"/secrets/{quote(name, safe='')}", given)
+    if fields:
+        within(call, _EDGES, "PUT", f"/secrets/{quote(name, safe='')}", fields)
     stored = objects.named(call, kind, name)
     assert stored is not None
     if (stored.get(APPLIED_FROM) or "") != source:
         objects.store_of(call, kind).update(stored, {APPLIED_FROM: source})
-    action = CREATED if current is None else CHANGED if given else UNCHANGED
+    action = CREATED if current is None else CHANGED if fields else UNCHANGED
     after = objects.spec_of(call, kind, stored)
-    if given:
+    if fields:
         _keep(call, kind, name, action, after)
     plain = definition_spec.differences(before, after)
     return {
         "kind": kind,
         "name": name,
         "action": action,
-        "differences": secret_documents.differences(given, plain) if given else [],
+        "differences": secret_documents.differences(fields, plain) if fields else [],
     }
 
 

@@ -41,9 +41,9 @@ async def list_all(call: Call) -> Any:
 
 
 async def create(call: Call) -> Any:
-    shared_parts.check(call, call.given)
-    environment = definitions.new_environment(call.given)
-    return call.plane.stores.environments.create(call.organization_id, call.given["name"], environment)
+    shared_parts.check(call, call.fields)
+    environment = definitions.new_environment(call.fields)
+    return call.plane.stores.environments.create(call.organization_id, call.fields["name"], environment)
 
 
 async def get(call: Call) -> Any:
@@ -51,8 +51,8 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    shared_parts.check(call, call.given)
-    return call.plane.stores.environments.update(environment_of(call), call.given)
+    shared_parts.check(call, call.fields)
+    return call.plane.stores.environments.update(environment_of(call), call.fields)
 
 
 async def delete(call: Call) -> Any:

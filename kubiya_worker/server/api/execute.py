@@ -39,25 +39,25 @@ from kubiya_worker.tracing.ids import TRACEPARENT, caller_of
 DYNAMIC: Final = "dynamic"
 
 
-def traced(given: Object, header: str | None) -> Object:
+def traced(request: Object, header: str | None) -> Object:
     """Return a request with the span of its caller in its metadata, where workers read it (docs/observability.md)."""
-    metadata = given.get("execution_metadata") or {}
+    metadata = request.get("execution_metadata") or {}
     if caller_of(header) is None or TRACEPARENT in metadata:
-        return given
-    return {**given, "execution_metadata": {**metadata, TRACEPARENT: header}}
+        return request
+    return {**request, "execution_metadata": {**metadata, TRACEPARENT: header}}
 
 
 def _execute(kind: str) -> Route:
     async def execute(call: Call) -> Any:
         entity, plane = entity_of(call, kind), call.plane
-        prompt, given = call.prompt(), traced(call.given, call.request.headers.get(TRACEPARENT))
+        prompt, request = call.prompt(), traced(call.fields, call.request.headers.get(TRACEPARENT))
         key = call.request.headers.get("idempotency-key")
         earlier = plane.stores.executions.by_idempotency_key(call.organization_id, key) if key else None
         if earlier is not None:
             return reply(earlier)
-        queue = choose_queue(call, given.get("worker_queue_id"))
+        queue = choose_queue(call, request.get("worker_queue_id"))
         return reply(
-            begin(call, RunStart(kind=kind, entity=entity, queue=queue, prompt=prompt, request=given), key=key)
+            begin(call, RunStart(kind=kind, entity=entity, queue=queue, prompt=prompt, request=request), key=key)
         )
 
     return Edge("POST", f"/{kind}s/{{entity}}/execute", execute, body=edges.Execute, audit="execution.start")
@@ -80,37 +80,37 @@ async def retry(call: Call) -> Any:
         return reply(known)
     entity, queue = (
         entity_of(call, kind, earlier["entity_id"]),
-        choose_queue(call, call.given.get("worker_queue_id") or earlier["queue_id"]),
+        choose_queue(call, call.fields.get("worker_queue_id") or earlier["queue_id"]),
     )
     metadata = {**kept_metadata(earlier), "source": "retry", "retry_of": earlier["id"]}
-    given = {**asked_again(plane, earlier), "execution_metadata": metadata}
+    again = {**asked_again(plane, earlier), "execution_metadata": metadata}
     return reply(
-        begin(call, RunStart(kind=kind, entity=entity, queue=queue, prompt=earlier["prompt"], request=given), key=key)
+        begin(call, RunStart(kind=kind, entity=entity, queue=queue, prompt=earlier["prompt"], request=again), key=key)
     )
 
 
 async def create(call: Call) -> Any:
     """Create the row of a scheduled run, whose workflow runs already and chose the id; the same id is created once."""
-    given = call.given
-    execution_id, kind = given["execution_id"], given["entity_type"]
-    made = {"execution_id": execution_id, "status": "created"}
+    fields = call.fields
+    execution_id, kind = fields["execution_id"], fields["entity_type"]
+    answer = {"execution_id": execution_id, "status": "created"}
     if call.plane.stores.executions.owner(execution_id) == call.organization_id:
-        return made
+        return answer
     stop.check(call)
-    job = call.plane.stores.jobs.find(call.organization_id, given["job_id"]) if given.get("job_id") else None
-    if given.get("job_id") and job is None:
-        raise not_found("Job", given["job_id"])
-    if not given.get("entity_id"):
+    job = call.plane.stores.jobs.find(call.organization_id, fields["job_id"]) if fields.get("job_id") else None
+    if fields.get("job_id") and job is None:
+        raise not_found("Job", fields["job_id"])
+    if not fields.get("entity_id"):
         raise invalid("entity_id", "Field required", "missing")
-    if job is not None and store_of(call, kind).find(call.organization_id, given["entity_id"]) is None:
+    if job is not None and store_of(call, kind).find(call.organization_id, fields["entity_id"]) is None:
         text = f"Its run at {now()} did not start: the {kind} that it runs was deleted"
         call.plane.stores.jobs.update(job, {"error_message": text})
-    entity = entity_of(call, kind, given["entity_id"])
+    entity = entity_of(call, kind, fields["entity_id"])
     queues = queues_of(call)
-    asked = given.get("worker_queue_id")
+    asked = fields.get("worker_queue_id")
     queue = queue_of(call, asked) if asked else queues[0] if queues else choose_queue(call, None)
-    about = {key: given[key] for key in ("job_id", "trigger_type") if key in given}
-    metadata = {**(given.get("trigger_metadata") or {}), **about}
+    about = {key: fields[key] for key in ("job_id", "trigger_type") if key in fields}
+    metadata = {**(fields.get("trigger_metadata") or {}), **about}
     asked_with = {**_of_job(job), "execution_metadata": metadata, "requested_by": (job or {}).get("owner")}
     start = RunStart(kind=kind, entity=entity, queue=queue, prompt=call.prompt(), request=asked_with)
     row = new_execution(call, start)
@@ -122,10 +122,10 @@ async def create(call: Call) -> Any:
                 {**row, "id": execution_id}, own=own_of({**(job or {}), "configuration": (job or {}).get("config")})
             )
             if job is not None:
-                call.plane.stores.jobs.add_run(job, execution_id, given.get("trigger_type") or "cron")
+                call.plane.stores.jobs.add_run(job, execution_id, fields.get("trigger_type") or "cron")
     except IntegrityError as error:
         raise ApiError(409, f"The execution {execution_id!r} exists already") from error
-    return made
+    return answer
 
 
 def _of_job(job: Object | None) -> Object:
@@ -146,31 +146,31 @@ async def job_status(call: Call) -> Any:
 
     The answer says `updated`, or `not_found` for a run that is not the job's.
     """
-    given, pair = call.given, {"job_id": call.path("job"), "execution_id": call.path("execution")}
+    fields, pair = call.fields, {"job_id": call.path("job"), "execution_id": call.path("execution")}
     reached = call.reaches(pair["execution_id"])
     execution = call.plane.stores.executions.get(call.organization_id, pair["execution_id"]) if reached else None
     if execution is None or not call.plane.stores.jobs.has_run(pair["job_id"], execution["id"]):
         return {**pair, "status": "not_found"}
-    told = {"job_id": pair["job_id"], **given}
+    outcome = {"job_id": pair["job_id"], **fields}
     metadata = execution.get("execution_metadata") or {}
-    call.plane.runs.change(execution, {"execution_metadata": {**metadata, "job": told}})
+    call.plane.runs.change(execution, {"execution_metadata": {**metadata, "job": outcome}})
     return {**pair, "status": "updated"}
 
 
 async def execute_dynamic(call: Call) -> Any:
     """Start an agent or a team that exists only in this request (docs/protocol.md#a9)."""
-    plane, prompt, given = call.plane, call.prompt(), call.given
-    about = given["entity"]
+    plane, prompt, fields = call.plane, call.prompt(), call.fields
+    about = fields["entity"]
     kind = str(about.get("entity_type") or AGENT).lower()
     if kind not in (AGENT, TEAM):
         raise invalid("entity_type", "entity_type is agent or team", "enum")
     subagents = about.get("subagents") or []
-    queue = choose_queue(call, given.get("worker_queue_id"))
+    queue = choose_queue(call, fields.get("worker_queue_id"))
     stop.check(call)
     entity_id = str(uuid.uuid4())
     name = about.get("name") or "dynamic"
     entity = {"id": entity_id, "name": name}
-    start = RunStart(kind=DYNAMIC, entity=entity, queue=queue, prompt=prompt, request=given)
+    start = RunStart(kind=DYNAMIC, entity=entity, queue=queue, prompt=prompt, request=fields)
     row = new_execution(call, start)
     config = dict(about.get("configuration") or {})
     if subagents:
@@ -189,13 +189,13 @@ async def execute_dynamic(call: Call) -> Any:
         "agent_config": without_servers(config),
         "mcp_servers": {},
         "skill_ids": about.get("skill_ids") or [],
-        "user_metadata": given.get("user_metadata") or {},
+        "user_metadata": fields.get("user_metadata") or {},
         "runtime_type": about.get("runtime") or "default",
         "initial_message_timestamp": now(),
         "sequel": {"message": author_of(call)},
     }
     with plane.database.transaction():
-        own = own_of({**about, "execution_environment": given.get("execution_environment")})
+        own = own_of({**about, "execution_environment": fields.get("execution_environment")})
         members = {key: config[key] for key in ("member_ids", "leader_id") if config.get(key)}
         own["configuration"] = {**own["configuration"], **members}  # say whose secrets the run may use
         row = plane.stores.executions.create(row, own=own)

@@ -28,8 +28,8 @@ async def list_all(call: Call) -> Any:
     if wanted.cursor is None:
         return _shown(await part(call, query, wanted.skip, wanted.limit), wanted)
     after = place_of(wanted.cursor) if wanted.cursor else None
-    found, place = await call.plane.stores.executions.search(query, after=after, limit=wanted.limit)
-    return {"executions": _shown(found, wanted), "next": cursor_of(place) if place else None}
+    executions, place = await call.plane.stores.executions.search(query, after=after, limit=wanted.limit)
+    return {"executions": _shown(executions, wanted), "next": cursor_of(place) if place else None}
 
 
 async def part(call: Call, query: ExecutionQuery, skip: int, limit: int) -> list[Execution]:
@@ -38,15 +38,15 @@ async def part(call: Call, query: ExecutionQuery, skip: int, limit: int) -> list
     Others are served between two looks.
     """
     in_sql = skip if query.is_exact else 0
-    needed, after, found = limit + skip - in_sql, None, list[Execution]()
+    needed, after, executions = limit + skip - in_sql, None, list[Execution]()
     while True:
-        wanted = min(MOST, needed - len(found))
+        wanted = min(MOST, needed - len(executions))
         more, after = await _look(call, query, after, in_sql, wanted)
         if after is not None and len(more) < wanted:  # they are many, so the next looks need not ask for their number
             query = replace(query, many=True)
-        found += more
-        if after is None or len(found) == needed:
-            return found[skip - in_sql :]
+        executions += more
+        if after is None or len(executions) == needed:
+            return executions[skip - in_sql :]
         await asyncio.sleep(0)
 
 
@@ -56,8 +56,8 @@ async def _look(
     return await call.plane.stores.executions.search(query, after=after, skip=0 if after else skip, limit=limit)
 
 
-def _shown(found: Sequence[Execution], wanted: filters.ExecutionFilters) -> list[Execution]:
-    return [summary(e) for e in found] if wanted.summary else list(found)
+def _shown(executions: Sequence[Execution], wanted: filters.ExecutionFilters) -> list[Execution]:
+    return [summary(e) for e in executions] if wanted.summary else list(executions)
 
 
 def _query_of(call: Call, wanted: filters.ExecutionFilters) -> ExecutionQuery:
@@ -79,14 +79,14 @@ def _query_of(call: Call, wanted: filters.ExecutionFilters) -> ExecutionQuery:
     )
 
 
-def id_of(call: Call, what: str, key: str, stores: Sequence[Records]) -> str:
+def id_of(call: Call, kind: str, key: str, stores: Sequence[Records]) -> str:
     """Return the id for an id or a name. What was deleted is found by its id, as its executions are still there."""
     if not key:
         return ""
-    found = next(filter(None, (store.find(call.organization_id, key) for store in stores)), None)
-    if found is not None:
-        return str(found["id"])
+    definition = next(filter(None, (store.find(call.organization_id, key) for store in stores)), None)
+    if definition is not None:
+        return str(definition["id"])
     try:
         return str(uuid.UUID(key))
     except ValueError:
-        raise not_found(what, key) from None
+        raise not_found(kind, key) from None

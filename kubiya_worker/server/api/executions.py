@@ -41,10 +41,10 @@ def missing(call: Call, key: str) -> ApiError:
 
 def execution_of(call: Call, key: str | None = None) -> Execution:
     key = key if key is not None else call.path("execution")
-    found = call.plane.stores.executions.get(call.organization_id, key)
-    if found is None or not call.person.scope.covers(found["queue_id"], found["entity_id"]):
+    execution = call.plane.stores.executions.get(call.organization_id, key)
+    if execution is None or not call.person.scope.covers(execution["queue_id"], execution["entity_id"]):
         raise missing(call, key)
-    return found
+    return execution
 
 
 def execution_id_of(call: Call, key: str | None = None) -> str:
@@ -60,13 +60,13 @@ async def read_of(call: Call, work: Callable[[Reader, str], T]) -> T:
     key = call.path("execution")
 
     def read(reader: Reader) -> tuple[T] | None:
-        found = within_reach(reader, call.organization_id, call.person.scope, key)
-        return (work(reader, key),) if found else None
+        row = within_reach(reader, call.organization_id, call.person.scope, key)
+        return (work(reader, key),) if row else None
 
-    found = await call.plane.database.reading(read)
-    if found is None:
+    answer = await call.plane.database.reading(read)
+    if answer is None:
         raise missing(call, key)
-    return found[0]
+    return answer[0]
 
 
 def requesters(call: Call, execution: Execution) -> list[str]:
@@ -74,16 +74,16 @@ def requesters(call: Call, execution: Execution) -> list[str]:
 
     They are those who started it or wrote to it, or started or wrote to an execution that led to it.
     """
-    found: list[str] = []
+    persons: list[str] = []
     seen: set[str] = set()
     row: Execution | None = execution
     while row is not None and row["id"] not in seen:
         seen.add(row["id"])
         by = row.get("requested_by") or {}
-        found += [str(by.get("id") or row.get("user_email") or "").lower(), *map(str, row.get("asked_by") or ())]
+        persons += [str(by.get("id") or row.get("user_email") or "").lower(), *map(str, row.get("asked_by") or ())]
         parent = row.get("parent_execution_id") or (row.get("execution_metadata") or {}).get("parent_execution_id")
         row = call.plane.stores.executions.get(call.organization_id, str(parent)) if parent else None
-    return [each for each in dict.fromkeys(found) if each]
+    return [each for each in dict.fromkeys(persons) if each]
 
 
 async def get(call: Call) -> Any:
@@ -101,7 +101,7 @@ async def delete(call: Call) -> Any:
 
 
 async def patch(call: Call) -> Any:
-    changes = call.given
+    changes = call.fields
     status = str(changes.get("status") or ex.RUNNING).lower()
     if status not in ex.STATUSES | {ex.TERMINATED}:
         raise invalid("status", f"unknown status {status!r}", "enum")
@@ -129,15 +129,15 @@ async def details(call: Call) -> Any:
     """Return what there is of: the row, Temporal's description of the workflow, and the workflow's own state."""
     execution, temporal = execution_of(call), call.plane.temporal
     workflow = workflow_of(execution)
-    told: dict[str, Any] = {"execution": execution, "workflow_id": workflow.id, "workflow": None, "state": None}
+    shown: dict[str, Any] = {"execution": execution, "workflow_id": workflow.id, "workflow": None, "state": None}
     try:
-        told["workflow"] = await temporal.describe(workflow)
-        told["state"] = await temporal.query(workflow, names.GET_STATE)
+        shown["workflow"] = await temporal.describe(workflow)
+        shown["state"] = await temporal.query(workflow, names.GET_STATE)
     except LookupError:
-        told["error"] = await _gone(temporal, over=ex.is_final(execution["status"]))
+        shown["error"] = await _gone(temporal, over=ex.is_final(execution["status"]))
     except TemporalDown as error:
-        told["error"] = str(error)
-    return told
+        shown["error"] = str(error)
+    return shown
 
 
 async def _gone(temporal: Temporal, *, over: bool) -> str:
@@ -158,25 +158,25 @@ async def get_session(call: Call) -> Any:
 
 
 async def save_session(call: Call) -> Any:
-    execution_id, given = execution_id_of(call), call.body
+    execution_id, fields = execution_id_of(call), call.body
     session = {
-        "session_id": given.get("session_id") or execution_id,
+        "session_id": fields.get("session_id") or execution_id,
         "execution_id": execution_id,
-        "user_id": given.get("user_id"),
-        "messages": given["messages"],
-        "metadata": given.get("metadata") or {},
+        "user_id": fields.get("user_id"),
+        "messages": fields["messages"],
+        "metadata": fields.get("metadata") or {},
     }
-    call.plane.stores.results.save_session(execution_id, session, given.get("first") or 0)
+    call.plane.stores.results.save_session(execution_id, session, fields.get("first") or 0)
     return {
         "success": True,
         "execution_id": execution_id,
         "session_id": session["session_id"],
-        "persisted_messages": len(given["messages"]),
+        "persisted_messages": len(fields["messages"]),
     }
 
 
 async def add_event(call: Call) -> Any:
-    execution_id, event = execution_id_of(call), call.given
+    execution_id, event = execution_id_of(call), call.fields
     call.plane.runs.publish(execution_id, [event])
     return {"success": True, "execution_id": execution_id, "event_type": event["event_type"]}
 
@@ -186,9 +186,9 @@ async def add_events(call: Call) -> Any:
 
     The events before that one are stored, and sending them again does no harm.
     """
-    execution_id, given = execution_id_of(call), call.given
-    events: list[ev.Event] = given["events"]
-    ready = call.plane.turns.ready(execution_id, [*events, {"after": given.get("after") or []}])
+    execution_id, fields = execution_id_of(call), call.fields
+    events: list[ev.Event] = fields["events"]
+    ready = call.plane.turns.ready(execution_id, [*events, {"after": fields.get("after") or []}])
     with call.plane.database.transaction():  # in which the log's last number is known
         new = call.plane.runs.publish(execution_id, events[:ready]) if ready else 0
         last = call.plane.stores.events.last(execution_id)
@@ -204,20 +204,20 @@ async def list_events(call: Call) -> Any:
     def after(reader: Reader, key: str) -> list[Stored]:
         return StoredEvents(reader).after(key, wanted.after, wanted.limit)
 
-    found = await read_of(call, after)
+    events = await read_of(call, after)
     keys = ("sequence", "event_type", "timestamp")
-    return [{**{key: getattr(e, key) for key in keys}, "data": data_of(e)} for e in found]
+    return [{**{key: getattr(e, key) for key in keys}, "data": data_of(e)} for e in events]
 
 
 async def get_stream(call: Call) -> Any:
-    given = call.request.headers.get("last-event-id") or call.filters(filters.Stream).last_event_id or None
+    last = call.request.headers.get("last-event-id") or call.filters(filters.Stream).last_event_id or None
     execution_id = await read_of(call, lambda reader, key: key)
 
     def allowed() -> bool:
         now = caller_of(call.request)
         return now is not None and now.person.role == call.person.role and now.person.scope == call.person.scope
 
-    return stream(call.plane, execution_id, given, allowed)
+    return stream(call.plane, execution_id, last, allowed)
 
 
 ROUTES: list[Route] = [

@@ -49,44 +49,44 @@ async def fork(call: Call) -> Any:
     `prompt` takes the place of the message that the step answers; in the middle of an answer it comes after what is
     kept. `agent`, `model_id` and `worker_queue_id` let another one go on. What made the first one stricter stays.
     """
-    origin, given, plane = execution_of(call), call.given, call.plane
+    origin, fields, plane = execution_of(call), call.fields, call.plane
     key = call.request.headers.get("idempotency-key")
     known = plane.stores.executions.by_idempotency_key(call.organization_id, key) if key else None
     if known is not None:
         return reply(known)
-    if ("at" in given) == ("message_id" in given):
+    if ("at" in fields) == ("message_id" in fields):
         raise invalid("at", "Say the step by `at`, the number of its event, or by `message_id`", "missing")
-    agent = given.get("agent")
+    agent = fields.get("agent")
     kind = AGENT if agent else origin["execution_type"]
     entity = entity_of(call, AGENT, agent) if agent else entity_again(call, origin, "be forked")
-    queue = choose_queue(call, given.get("worker_queue_id") or origin["queue_id"])
+    queue = choose_queue(call, fields.get("worker_queue_id") or origin["queue_id"])
     messages = _messages(call, origin)
-    step = given.get("message_id") or _message_of(call, origin, given["at"], messages)
+    step = fields.get("message_id") or _message_of(call, origin, fields["at"], messages)
     try:
         cut = cut_at(messages, step)
     except NoCut as error:
         raise ApiError(409, f"It cannot be run again from there: {error}") from error
-    about = {"source": "fork", "fork_of": origin["id"], "fork_at": given.get("at", step)}
+    about = {"source": "fork", "fork_of": origin["id"], "fork_at": fields.get("at", step)}
     asked = asked_again(plane, origin) if origin.get("request") is not None else {}
     asked |= {"execution_metadata": {**kept_metadata(origin), **about}}
-    asked |= {"model_id": given.get("model_id") or (None if agent else asked.get("model_id"))}
+    asked |= {"model_id": fields.get("model_id") or (None if agent else asked.get("model_id"))}
     if agent:
         asked |= {"system_prompt": None}
-    prompt = given.get("prompt") or str(cut.said.get("content") or "")
+    prompt = fields.get("prompt") or str(cut.said.get("content") or "")
     new_id = str(uuid.uuid4())
     files = await _linked(plane, origin, new_id)
     try:
         with plane.database.transaction():
             row = {"id": new_id}
             start = RunStart(kind=kind, entity=entity, queue=queue, prompt=prompt, request=asked)
-            made = begin(call, start, key=key, row=row, sequel=_sequel(call, origin, cut))
+            forked = begin(call, start, key=key, row=row, sequel=_sequel(call, origin, cut))
             plane.run_files.share(files.rows, new_id, time.time())
-            _share(call, origin, made, messages, cut, files.told)
-            plane.stores.executions.told(made, "fork", None, {"fork_of": origin["id"], "fork_at": about["fork_at"]})
+            _share(call, origin, forked, messages, cut, files.told)
+            plane.stores.executions.told(forked, "fork", None, {"fork_of": origin["id"], "fork_at": about["fork_at"]})
     except BaseException:
         plane.run_files.forget(new_id)
         raise
-    return reply(made)
+    return reply(forked)
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ async def _linked(plane: Plane, origin: Execution, execution_id: str) -> OriginF
     wanted = [each for each in every if not each["refused"]]
     try:
         digests = [str(each["sha256"]) for each in wanted]
-        found = await asyncio.to_thread(plane.run_files.link, origin["id"], execution_id, digests)
+        linked = await asyncio.to_thread(plane.run_files.link, origin["id"], execution_id, digests)
     except OSError as error:
         return OriginFiles([], f"its files cannot be copied: {error.strerror}")
-    rows = [each for each in wanted if each["sha256"] in found]
+    rows = [each for each in wanted if each["sha256"] in linked]
     return OriginFiles(rows, told_of(len(rows), len(every) - len(rows), kept=plane.run_files.kept))
 
 
@@ -122,7 +122,7 @@ def told_of(copied: int, left: int, *, kept: bool) -> str:
 
 def _sequel(call: Call, origin: Execution, cut: Cut) -> Object:
     """Return how the new run begins: with a new message, or with the old one, which is said again or is there."""
-    again = not call.given.get("prompt")
+    again = not call.fields.get("prompt")
     message = {name: cut.said[name] for name in WHOSE if cut.said.get(name)} if again else author_of(call)
     return {"message": message, "turns": call.plane.conversations.next_turns(origin)}
 
@@ -136,35 +136,37 @@ def _messages(call: Call, origin: Execution) -> list[m.Message]:
 
 def _message_of(call: Call, origin: Execution, at: int, messages: list[m.Message]) -> str:
     """Return the id of the message that the event number `at` belongs to; answer 422 when it is no step."""
-    found = call.plane.stores.events.after(origin["id"], at - 1, 1)
-    if not found or found[0].sequence != at:
+    stored = call.plane.stores.events.after(origin["id"], at - 1, 1)
+    if not stored or stored[0].sequence != at:
         raise invalid("at", f"There is no event {at}. {NO_STEP}", "value_error")
-    data = data_of(found[0])
+    data = data_of(stored[0])
     member = data.get("source") == "team_member"
     called = str(data.get("parent_tool_execution_id" if member else "tool_execution_id") or "")
-    asking = (x for x in messages if any(str(each["id"]) == called for each in x.get("tool_calls") or ()))
+    asking = (
+        message for message in messages if any(str(each["id"]) == called for each in message.get("tool_calls") or ())
+    )
     message_id = data.get("parent_message_id" if member else "message_id")
     message_id = str(next(asking, {}).get("message_id") or message_id or "") if called else str(message_id or "")
     if not message_id:
-        raise invalid("at", f"The event {at} ({found[0].event_type}) is no step. {NO_STEP}", "value_error")
+        raise invalid("at", f"The event {at} ({stored[0].event_type}) is no step. {NO_STEP}", "value_error")
     return message_id
 
 
-def _share(call: Call, origin: Execution, made: Execution, messages: list[m.Message], cut: Cut, files: str) -> None:
+def _share(call: Call, origin: Execution, forked: Execution, messages: list[m.Message], cut: Cut, files: str) -> None:
     """Give the new execution the conversation before the cut: for its model, and for its readers."""
     plane, kept = call.plane, closed(messages[: cut.length])
-    about = {"session_id": made["id"], "execution_id": made["id"], "user_id": None, "metadata": {}}
+    about = {"session_id": forked["id"], "execution_id": forked["id"], "user_id": None, "metadata": {}}
     if kept:
-        plane.stores.results.save_session(made["id"], {**about, "messages": kept})
+        plane.stores.results.save_session(forked["id"], {**about, "messages": kept})
     places: dict[str, int] = {}
     for sequence, message_id in plane.stores.events.subjects(origin["id"], ev.MESSAGE, ev.MESSAGE_CHUNK):
         places.setdefault(message_id, sequence)
     behind = (places.get(str(message.get("message_id"))) for message in messages[cut.length :])
     before = next((place for place in behind if place is not None), 0)
-    plane.stores.events.share(origin["id"], before, made["id"])
+    plane.stores.events.share(origin["id"], before, forked["id"])
     words = f"It shares the conversation of the execution {origin['id']} up to here; {files}"
-    event = ev.event(f"notice:{made['id']}:fork", ev.NOTICE, {"message": words, "kind": "fork", "severity": "info"})
-    plane.runs.publish(made["id"], [event])
+    event = ev.event(f"notice:{forked['id']}:fork", ev.NOTICE, {"message": words, "kind": "fork", "severity": "info"})
+    plane.runs.publish(forked["id"], [event])
 
 
 ROUTES: list[Route] = [

@@ -72,19 +72,19 @@ def take(call: Call, hook: Object, alert: Alert, now: float, kept: Object, **pro
     """
     plane = call.plane
     with plane.database.transaction():
-        found = judge(plane, hook, alert, now)
-        execution_id = _act(call, hook, alert, found, now)
+        verdict = judge(plane, hook, alert, now)
+        execution_id = _act(call, hook, alert, verdict, now)
         answer = {
-            "verdict": found.verdict,
-            "reason": found.reason,
+            "verdict": verdict.verdict,
+            "reason": verdict.reason,
             "execution_id": execution_id or None,
             **({"page": run_starts.page_of(execution_id)} if execution_id else {}),
         }
-        kept = {**kept, "reason": found.reason, "alert": alert.facts(), "answer": answer}
+        kept = {**kept, "reason": verdict.reason, "alert": alert.facts(), "answer": answer}
         plane.stores.hooks.keep(
             hook["id"],
             now,
-            found.verdict,
+            verdict.verdict,
             kept,
             body=dumps(alert.raw),
             number=alert.number,
@@ -94,25 +94,25 @@ def take(call: Call, hook: Object, alert: Alert, now: float, kept: Object, **pro
     return answer
 
 
-def _act(call: Call, hook: Object, alert: Alert, found: HookVerdict, now: float) -> str:
+def _act(call: Call, hook: Object, alert: Alert, verdict: HookVerdict, now: float) -> str:
     """Return the id of the execution that now works on the alert; empty for none."""
     plane, row = call.plane, call.plane.stores.hooks.thread(hook["id"], alert)
-    if found.verdict == decision.STARTED:
+    if verdict.verdict == decision.STARTED:
         starts = row.starts if row else 0
         execution_id = id_of(hook, alert.thing, starts)
         begin(call, hook, execution_id, prompt_of(hook, alert), alert.severity, alert.facts())
-        told = {"execution_id": execution_id, "starts": starts + 1, "started_at": now, "held": None}
-        plane.stores.hooks.note(hook["id"], alert, **told)
+        memory = {"execution_id": execution_id, "starts": starts + 1, "started_at": now, "held": None}
+        plane.stores.hooks.note(hook["id"], alert, **memory)
         return execution_id
-    if found.verdict == decision.HELD:
+    if verdict.verdict == decision.HELD:
         facts = {"title": alert.title, "severity": alert.severity, "labels": alert.labels, "status": alert.status}
         plane.stores.hooks.note(hook["id"], alert, held=dumps({**facts, "started_at": alert.started_at}))
         return ""
-    if found.verdict == decision.TOLD:
+    if verdict.verdict == decision.TOLD:
         plane.stores.hooks.note(hook["id"], alert)
         tell(call, hook, row.execution_id, alert)
         return str(row.execution_id)
-    if found.verdict in (decision.RESOLVED, decision.GROUPED):
+    if verdict.verdict in (decision.RESOLVED, decision.GROUPED):
         if row is not None:
             plane.stores.hooks.note(hook["id"], alert, held=None)
         return str(row.execution_id or "") if row is not None else ""
@@ -128,7 +128,7 @@ def begin(call: Call, hook: Object, execution_id: str, text: str, severity: str,
     """Start a run for the hook; one that is there already is left as it is."""
     kind = hook["entity_type"]
     about = {"hook_id": hook["id"], "hook": hook["name"], "trigger_type": "webhook"}
-    given: Object = {
+    request: Object = {
         "requested_by": hook.get("owner"),
         # Tainted from its beginning: what the alert says is in the prompt, or comes as a message later.
         "user_metadata": {**about, "tainted": True},
@@ -140,7 +140,7 @@ def begin(call: Call, hook: Object, execution_id: str, text: str, severity: str,
         entity=entity_of(call, kind, hook["entity_id"]),
         queue=_queue(call, hook),
         prompt=text,
-        request=given,
+        request=request,
         urgency=hook["priority"] or BY_SEVERITY.get(severity),
     )
     try:
@@ -170,7 +170,7 @@ def tell(call: Call, hook: Object, execution_id: str, alert: Alert) -> None:
     if alert.resolved and metadata.get(INTERACTIVE) and not plane.stores.hooks.fires(execution_id):
         kept = {name: value for name, value in metadata.items() if name != INTERACTIVE}
         execution = plane.runs.change(execution, {"execution_metadata": kept})
-    said = {
+    message = {
         "role": "user",
         "content": prompt.news(alert, hook["name"]),
         "message_id": f"{execution_id}_hook_{alert.state[:32]}_{alert.status}",
@@ -178,7 +178,7 @@ def tell(call: Call, hook: Object, execution_id: str, alert: Alert) -> None:
         "user_id": call.person.id,
         "user_name": call.person.name,
     }
-    say(plane, execution, said, call.person.id)
+    say(plane, execution, message, call.person.id)
 
 
 def release(plane: Plane, now: float | None = None) -> list[str]:

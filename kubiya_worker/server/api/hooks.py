@@ -25,22 +25,22 @@ from kubiya_worker.server.store.records import Object
 
 def hook_of(call: Call) -> Object:
     """Return a hook by id or name, or answer 404."""
-    found = call.plane.stores.hooks.find(call.organization_id, call.path("hook"))
-    if found is None:
+    hook = call.plane.stores.hooks.find(call.organization_id, call.path("hook"))
+    if hook is None:
         raise not_found("Hook", call.path("hook"))
-    return found
+    return hook
 
 
-def entity_named(call: Call, given: Object) -> Object:
+def entity_named(call: Call, fields: Object) -> Object:
     """Return {entity_type, entity_id} of the agent or the team that a request names; answer 422 for both or none."""
-    named = {kind: given[kind] for kind in (AGENT, TEAM) if given.get(kind)}
+    named = {kind: fields[kind] for kind in (AGENT, TEAM) if fields.get(kind)}
     if len(named) != 1:
         raise invalid("agent", "A hook is for one agent or one team: set agent or team", "missing")
     ((kind, name),) = named.items()
-    found = store_of(call, kind).find(call.organization_id, name)
-    if found is None or not call.person.scope.has_agent(found["id"]):
+    entity = store_of(call, kind).find(call.organization_id, name)
+    if entity is None or not call.person.scope.has_agent(entity["id"]):
         raise invalid(kind, f"There is no {kind} {name!r}")
-    return {"entity_type": kind, "entity_id": found["id"]}
+    return {"entity_type": kind, "entity_id": entity["id"]}
 
 
 def _checked(call: Call, hook: Object) -> Object:
@@ -84,11 +84,11 @@ def _check_reply(reply: Object, source: str) -> None:
 
 def _fields(call: Call, hook: Object) -> Object:
     """Return the fields that the request changes, with the agent or team by its id."""
-    given = dict(call.given)
-    named: Object = {kind: given.pop(kind) for kind in (AGENT, TEAM) if kind in given}
+    fields = dict(call.fields)
+    named: Object = {kind: fields.pop(kind) for kind in (AGENT, TEAM) if kind in fields}
     if named or not hook.get("entity_id"):
-        given |= entity_named(call, named)
-    return given
+        fields |= entity_named(call, named)
+    return fields
 
 
 def shown(call: Call, hook: Object) -> Object:
@@ -111,9 +111,9 @@ def moment(seconds: float) -> str:
 
 async def create(call: Call) -> Any:
     hook = definitions.new_hook({})
-    given = _fields(call, hook)
-    name = given.pop("name")
-    hook = _checked(call, {**hook, **given, "owner": call.person.requester()})
+    fields = _fields(call, hook)
+    name = fields.pop("name")
+    hook = _checked(call, {**hook, **fields, "owner": call.person.requester()})
     return shown(call, call.plane.stores.hooks.create(call.organization_id, name, hook))
 
 
@@ -144,36 +144,36 @@ async def delete(call: Call) -> Any:
 async def deliveries(call: Call) -> Any:
     """List the last deliveries, newest first: verdict, reason, execution, the alert, the body as it came."""
     hook, wanted = hook_of(call), call.filters(edges.DeliveryFilters)
-    found = call.plane.stores.hooks.deliveries(hook["id"], wanted.limit, wanted.verdict)
+    stored = call.plane.stores.hooks.deliveries(hook["id"], wanted.limit, wanted.verdict)
     return [
         {
             **{name: value for name, value in each.items() if name not in ("taken_at", "answer")},
             "taken_at": moment(each["taken_at"]),
             "reply": call.plane.stores.replies.of(each["execution_id"]) if each["execution_id"] else None,
         }
-        for each in found
+        for each in stored
     ]
 
 
 async def test(call: Call) -> Any:
     """Say what the hook would make of a delivery, and start it only if asked. The proof is not needed here."""
-    hook, given = hook_of(call), call.given
-    body, headers = given.get("body"), {k.lower(): v for k, v in (given.get("headers") or {}).items()}
-    if "body" in given and "sample" in given:
+    hook, fields = hook_of(call), call.fields
+    body, headers = fields.get("body"), {k.lower(): v for k, v in (fields.get("headers") or {}).items()}
+    if "body" in fields and "sample" in fields:
         raise invalid("sample", "A try has a sample or a body: give one of them")
     if body is None:
-        sample = samples.SAMPLES[given.get("sample") or hook["source"]]
+        sample = samples.SAMPLES[fields.get("sample") or hook["source"]]
         body, headers = sample.body, {**sample.headers, **headers}
     try:
         alert = senders.read(hook["source"], body, headers)
     except BadShape as error:
         raise ApiError(422, f"The source {hook['source']} does not send this: {error}") from error
-    if given.get("start"):
+    if fields.get("start"):
         return hook_runs.take(call, hook, alert, time.time(), {"test": True})
-    found = hook_runs.judge(call.plane, hook, alert, time.time())
+    verdict = hook_runs.judge(call.plane, hook, alert, time.time())
     return {
-        "verdict": found.verdict,
-        "reason": found.reason,
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
         "alert": {name: value for name, value in alert.values().items() if name != "raw"},
         "prompt": hook_runs.prompt_of(hook, alert),
     }

@@ -36,10 +36,10 @@ TIMES: Final = ("created_at", "started_at", "completed_at")
 
 def job_of(call: Call) -> Object:
     """Return a job by id or name, or answer 404."""
-    found = call.plane.stores.jobs.find(call.organization_id, call.path("job"))
-    if found is None or not _reached(call, found):
+    job = call.plane.stores.jobs.find(call.organization_id, call.path("job"))
+    if job is None or not _reached(call, job):
         raise not_found("Job", call.path("job"))
-    return found
+    return job
 
 
 def _reached(call: Call, job: Object) -> bool:
@@ -51,9 +51,9 @@ def _reached(call: Call, job: Object) -> bool:
 
 
 def _fields(call: Call) -> Object:
-    if "prompt_template" in call.given:
+    if "prompt_template" in call.fields:
         call.prompt("prompt_template")
-    return dict(call.given)
+    return dict(call.fields)
 
 
 def _checked(call: Call, job: Object) -> Object:
@@ -118,11 +118,11 @@ def queue_for(call: Call, job: Object) -> Object:
 
 def _attach(call: Call, job: Object, secret: str | None = None) -> tuple[Object, str | None]:
     """Bring the job's schedule and webhook to its state; return the job, and the secret where a new one was made."""
-    plane, made = call.plane, None
+    plane, webhook = call.plane, None
     if secret and job["trigger_type"] != WEBHOOK:
         raise invalid("webhook_secret", "webhook_secret goes with the trigger_type webhook")
     if job["trigger_type"] == WEBHOOK:
-        made = plane.stores.jobs.set_webhook(job, secret)
+        webhook = plane.stores.jobs.set_webhook(job, secret)
     else:
         plane.stores.jobs.drop_webhook(job)
     if job["trigger_type"] == CRON:
@@ -131,10 +131,10 @@ def _attach(call: Call, job: Object, secret: str | None = None) -> tuple[Object,
         changes: Object = {"queue_id": wanted.queue_id, "error_message": None}
         if known is None or job_times.key(known) != job_times.key(wanted):
             changes["schedule_since"] = now()
-        return plane.stores.jobs.update(job, changes), made
+        return plane.stores.jobs.update(job, changes), webhook
     if job.get("queue_id"):
         plane.scheduler.set(job["id"], None)
-    return plane.stores.jobs.update(job, {"queue_id": None, "error_message": None}), made
+    return plane.stores.jobs.update(job, {"queue_id": None, "error_message": None}), webhook
 
 
 def _wanted(call: Call, job: Object) -> Wanted:
@@ -166,14 +166,14 @@ def _wanted(call: Call, job: Object) -> Wanted:
 def given_of(job: Object, trigger: str, override: Object | None = None, about: Object | None = None) -> Object:
     """Return the fields of a request to execute the job; `about` is for the metadata: what triggered it."""
     config = {**job["config"], **(override or {})}
-    told = {"job_id": job["id"], "job_name": job["name"], "trigger_type": trigger}
+    about_job = {"job_id": job["id"], "job_name": job["name"], "trigger_type": trigger}
     return {
         "system_prompt": job["system_prompt"],
         "model_id": config.pop("model_id", None),
         "configuration": config,
         "execution_environment": job["execution_environment"],
-        "execution_metadata": {**(about or {}), **told},
-        "user_metadata": told,
+        "execution_metadata": {**(about or {}), **about_job},
+        "user_metadata": about_job,
     }
 
 
@@ -197,14 +197,14 @@ def run(call: Call, job: Object, trigger: str, values: Object, override: Object,
             raise invalid("parameters", f"The prompt of the job needs {', '.join(missing)}", "missing")
         if len(prompt.encode()) > MAX_PROMPT:
             raise ApiError(413, f"The prompt comes to more than {MAX_PROMPT:,} bytes")
-        given = given_of(job, trigger, override, about)
+        request = given_of(job, trigger, override, about)
         if trigger == WEBHOOK:
-            given["requested_by"] = job.get("owner")
+            request["requested_by"] = job.get("owner")
         if trigger == WEBHOOK:
-            given["user_metadata"] = {**given["user_metadata"], "tainted": prompt != job["prompt_template"]}
+            request["user_metadata"] = {**request["user_metadata"], "tainted": prompt != job["prompt_template"]}
         with call.plane.database.transaction():
             start = run_starts.RunStart(
-                kind=job["entity_type"], entity=entity, queue=queue_for(call, job), prompt=prompt, request=given
+                kind=job["entity_type"], entity=entity, queue=queue_for(call, job), prompt=prompt, request=request
             )
             execution = run_starts.begin(call, start, key=key)
             call.plane.stores.jobs.add_run(job, execution["id"], trigger)
@@ -261,12 +261,12 @@ def _tally(call: Call, job: Object) -> Object | None:
 
 async def create(call: Call) -> Any:
     """Create a job; a webhook's new secret is shown in this answer only."""
-    given = _fields(call)
-    name = given["name"]
-    job = {**_checked(call, definitions.new_job(given)), "owner": call.person.requester()}
+    fields = _fields(call)
+    name = fields["name"]
+    job = {**_checked(call, definitions.new_job(fields)), "owner": call.person.requester()}
     with call.plane.database.transaction():
         job, secret = _attach(
-            call, call.plane.stores.jobs.create(call.organization_id, name, job), given.get("webhook_secret")
+            call, call.plane.stores.jobs.create(call.organization_id, name, job), fields.get("webhook_secret")
         )
     return _shown(call, job, None, **({"webhook_secret": secret} if secret else {}))
 
@@ -295,19 +295,19 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    job, given = job_of(call), _fields(call)
-    secret = given.pop("webhook_secret", None)
-    if given.get("trigger_type", CRON) != CRON:
-        given = {**job_times.OF_SCHEDULES, **given}  # the old values belonged to the old trigger
-    if given.get("entity_type") and not given.get("planning_mode"):
-        given["planning_mode"] = None  # the old mode belonged to the old type
-    elif given.get("planning_mode") and not given.get("entity_type"):
-        given["entity_type"] = None
+    job, fields = job_of(call), _fields(call)
+    secret = fields.pop("webhook_secret", None)
+    if fields.get("trigger_type", CRON) != CRON:
+        fields = {**job_times.OF_SCHEDULES, **fields}  # the old values belonged to the old trigger
+    if fields.get("entity_type") and not fields.get("planning_mode"):
+        fields["planning_mode"] = None  # the old mode belonged to the old type
+    elif fields.get("planning_mode") and not fields.get("entity_type"):
+        fields["entity_type"] = None
     # Who changes a job asks for what it does from then on.
-    changes = {**_checked(call, {**job, **given}), "owner": call.person.requester()}
+    changes = {**_checked(call, {**job, **fields}), "owner": call.person.requester()}
     with call.plane.database.transaction():
-        job, made = _attach(call, call.plane.stores.jobs.update(job, changes), secret)
-    return _shown(call, job, _tally(call, job), **({"webhook_secret": made} if made else {}))
+        job, webhook = _attach(call, call.plane.stores.jobs.update(job, changes), secret)
+    return _shown(call, job, _tally(call, job), **({"webhook_secret": webhook} if webhook else {}))
 
 
 async def delete(call: Call) -> Any:
@@ -336,18 +336,18 @@ def _switch(enabled: bool) -> Any:
 
 
 async def trigger(call: Call) -> Any:
-    job, given = job_of(call), call.given
-    override = given.get("config_override") or {}
+    job, fields = job_of(call), call.fields
+    override = fields.get("config_override") or {}
     _check_config(job["entity_type"], {**job["config"], **override}, "config_override")
-    return run(call, job, MANUAL, given.get("parameters") or {}, override, {})
+    return run(call, job, MANUAL, fields.get("parameters") or {}, override, {})
 
 
 async def executions(call: Call) -> Any:
     """List the job's executions, newest first."""
     job = job_of(call)
     wanted = call.filters(filters.JobRunFilters)
-    found = call.plane.stores.jobs.runs(job["id"], wanted.skip or wanted.offset, wanted.limit)
-    return [{"execution_id": e["id"], **{k: e.get(k) for k in (*RUN, *TIMES)}} for e in found]
+    runs = call.plane.stores.jobs.runs(job["id"], wanted.skip or wanted.offset, wanted.limit)
+    return [{"execution_id": e["id"], **{k: e.get(k) for k in (*RUN, *TIMES)}} for e in runs]
 
 
 ROUTES: list[Route] = [

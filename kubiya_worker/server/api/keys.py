@@ -26,16 +26,16 @@ async def list_all(call: Call) -> Any:
 
 async def create(call: Call) -> Any:
     """Make a key and return it as `key`, this once."""
-    given = call.given
+    fields = call.fields
     about = {
-        "name": given["name"],
-        "email": given.get("email") or "",
-        "role": given["role"],
-        "groups": given.get("groups") or [],
-        "scopes": _scopes(call, given),
+        "name": fields["name"],
+        "email": fields.get("email") or "",
+        "role": fields["role"],
+        "groups": fields.get("groups") or [],
+        "scopes": _scopes(call, fields),
         "created_by": call.person.contact(),
     }
-    ends = _ends(given.get("expires_in_days"))
+    ends = _ends(fields.get("expires_in_days"))
     key = call.plane.stores.keys.create(call.organization_id, about=about, expires_at=ends)
     shown = call.plane.stores.keys.find(call.organization_id, key_id_of(hashed(key)))
     return {**(shown or {}), "key": key}
@@ -45,9 +45,9 @@ def _ends(days: float | None) -> float | None:
     return time.time() + days * DAY if days else None
 
 
-def _scopes(call: Call, given: Object) -> Object:
+def _scopes(call: Call, fields: Object) -> Object:
     """Return {queues, agents} of a request, as ids; null is no limit."""
-    queues, agents = given.get("queues"), given.get("agents")
+    queues, agents = fields.get("queues"), fields.get("agents")
     return {
         "queues": queues and sorted({queue_of(call, name)["id"] for name in queues}),
         "agents": agents and sorted({_entity_id(call, name) for name in agents}),
@@ -70,27 +70,27 @@ def _only_admin(call: Call, key: Object) -> bool:
 
 async def change(call: Call) -> Any:
     """Change a key's name, groups, limits and end; it stays the same key. The last key of an admin keeps its reach."""
-    key, given = _key_of(call), call.given
+    key, fields = _key_of(call), call.fields
     if key["status"] == "revoked":
         raise ApiError(409, "The key was revoked, which is for good: make another one")
     if key["email"] == LOCAL.email:
         raise ApiError(409, "The key is the local user's, who has no name, groups or limits: make a key of a person")
-    if any(given.get(name) for name in ("queues", "agents", "expires_in_days")) and _only_admin(call, key):
+    if any(fields.get(name) for name in ("queues", "agents", "expires_in_days")) and _only_admin(call, key):
         raise ApiError(409, "This is the last key of an admin: nobody could make a new one. Make another admin's first")
-    limits = _scopes(call, given)
-    changes: Object = {name: given[name] for name in ("name", "groups") if name in given}
-    changes["scopes"] = {**key["scopes"], **{name: limits[name] for name in limits if name in given}}
-    if "expires_in_days" in given:
-        changes["expires_at"] = _ends(given["expires_in_days"])
+    limits = _scopes(call, fields)
+    changes: Object = {name: fields[name] for name in ("name", "groups") if name in fields}
+    changes["scopes"] = {**key["scopes"], **{name: limits[name] for name in limits if name in fields}}
+    if "expires_in_days" in fields:
+        changes["expires_at"] = _ends(fields["expires_in_days"])
     call.plane.stores.keys.change(call.organization_id, key["id"], changes)
     return call.plane.stores.keys.find(call.organization_id, key["id"])
 
 
 def _entity_id(call: Call, name: str) -> str:
     for store in (call.plane.stores.agents, call.plane.stores.teams):
-        found = store.find(call.organization_id, name)
-        if found is not None:
-            return str(found["id"])
+        entity = store.find(call.organization_id, name)
+        if entity is not None:
+            return str(entity["id"])
     raise not_found("Agent or team", name)
 
 

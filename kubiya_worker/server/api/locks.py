@@ -17,7 +17,7 @@ USUAL = 300  # seconds
 
 async def acquire(call: Call) -> Any:
     queue_id, worker_id = queue_of(call)["id"], call.path("worker")
-    given = call.given
+    given = call.fields
     seconds = given.get("lock_duration_seconds", USUAL)
     if given.get("worker_id", worker_id) != worker_id:
         raise invalid("worker_id", "worker_id is another one than in the path")

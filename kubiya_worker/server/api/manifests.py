@@ -71,8 +71,8 @@ def _at(number: int, error: ApiError) -> ApiError:
 
 async def apply(call: Call) -> Any:
     """Make the stored definitions as the documents say, in one transaction; return each change and what differs."""
-    given = call.given
-    documents, source = _checked(given["documents"]), given.get("source") or SOURCE
+    fields = call.fields
+    documents, source = _checked(fields["documents"]), fields.get("source") or SOURCE
     changes: list[Object] = []
     problems: list[Problem] = []
     try:
@@ -85,17 +85,17 @@ async def apply(call: Call) -> Any:
                     problems += _at(document["number"], error).detail
             if problems:
                 raise ApiError(422, problems)
-            if given.get("prune"):
+            if fields.get("prune"):
                 changes += _pruned(call, {(each["kind"], each["name"]) for each in documents}, source)
-            if given.get("dry_run"):
+            if fields.get("dry_run"):
                 raise _DryRun
             counts = Counter(each["action"] for each in changes)
-            told = ", ".join(f"{counts[action]} {action}" for action in definition_changes.ACTIONS if counts[action])
+            tally = ", ".join(f"{counts[action]} {action}" for action in definition_changes.ACTIONS if counts[action])
             if len(changes) > counts[definition_changes.UNCHANGED]:
-                definition_changes.record(call, source, "apply", told)
+                definition_changes.record(call, source, "apply", tally)
     except _DryRun:
         changes = [{k: v for k, v in each.items() if k not in ("webhook_url", "webhook_secret")} for each in changes]
-    return {"changes": changes, "dry_run": bool(given.get("dry_run"))}
+    return {"changes": changes, "dry_run": bool(fields.get("dry_run"))}
 
 
 def _pruned(call: Call, kept: set[tuple[str, str]], source: str) -> list[Object]:
@@ -129,20 +129,20 @@ async def schema(call: Call) -> Any:
 async def read_text(call: Call) -> Any:
     """Return the documents of a text, with the line of each value by its path; answer 422 with the line of a fault."""
     try:
-        found = list(definition_text.documents("text", call.given["text"]))
+        documents = list(definition_text.documents("text", call.fields["text"]))
     except definition_text.TextFault as fault:
         raise ApiError(422, [problem(["body", "text", fault.line], fault.text, "value_error")]) from fault
     return {
         "documents": [
             {**each.body, "lines": {".".join(map(str, path)): line for path, line in each.lines.items() if path}}
-            for each in found
+            for each in documents
         ]
     }
 
 
 async def write_text(call: Call) -> Any:
     """Return documents as YAML."""
-    return {"text": definition_text.dump(call.given["documents"])}
+    return {"text": definition_text.dump(call.fields["documents"])}
 
 
 async def get(call: Call) -> Any:
@@ -187,17 +187,17 @@ async def history(call: Call) -> Any:
 
 async def rollback(call: Call) -> Any:
     """Make a definition as one of its versions was, and return the change."""
-    kind, name, wanted = objects.kind_of(call.path("kind")), call.path("name"), call.given["version"]
+    kind, name, wanted = objects.kind_of(call.path("kind")), call.path("name"), call.fields["version"]
     versions = call.plane.stores.versions.list(call.organization_id, kind, name)
-    found = next((each for each in versions if each["version"] == wanted), None)
-    if found is None:
+    version = next((each for each in versions if each["version"] == wanted), None)
+    if version is None:
         listed = ", ".join(str(each["version"]) for each in versions[:20]) or "none"
         raise ApiError(404, f"The {kind} {name!r} has no version {wanted}; there are: {listed}")
-    if found["spec"] is None:
+    if version["spec"] is None:
         raise ApiError(400, f"In version {wanted} the {kind} {name!r} was deleted; choose one before it")
     current = objects.named(call, kind, name)
     source = (current or {}).get(definition_changes.APPLIED_FROM) or SOURCE
-    document = _checked([{"kind": kind, "name": name, "spec": found["spec"]}])[0]
+    document = _checked([{"kind": kind, "name": name, "spec": version["spec"]}])[0]
     try:
         with call.plane.database.transaction():
             change = definition_changes.put(call, document, source)

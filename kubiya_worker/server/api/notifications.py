@@ -22,40 +22,40 @@ NO_DELIVERIES: Final = {"waiting": 0, "sent": 0, "dead": 0, "dropped": 0, "last_
 
 
 def _notification_of(call: Call) -> Object:
-    found = call.plane.stores.notifications.find(call.organization_id, call.path("notification"))
-    if found is None:
+    notification = call.plane.stores.notifications.find(call.organization_id, call.path("notification"))
+    if notification is None:
         raise not_found("Notification", call.path("notification"))
-    return found
+    return notification
 
 
-def _checked(call: Call, given: Object) -> Object:
+def _checked(call: Call, fields: Object) -> Object:
     """Return what is given; answer 422 for a secret, an agent, a team or a queue that is not there."""
     plane, organization = call.plane, call.organization_id
-    for name in sorted(templates.secrets_in(given.get("channel"))):
+    for name in sorted(templates.secrets_in(fields.get("channel"))):
         if plane.stores.secrets.find(organization, name) is None:
             raise invalid("channel", f"There is no secret {name}. Set it first: kubiya secrets set {name}")
     stores = {"agents": plane.stores.agents, "teams": plane.stores.teams, "queues": plane.stores.queues}
-    then = given.get("then")
+    then = fields.get("then")
     if then and plane.stores.notifications.find(organization, then["notification"]) is None:
         raise invalid("then", f"There is no notification {then['notification']!r}")
-    for kind, names in (given.get("filters") or {}).items():
+    for kind, names in (fields.get("filters") or {}).items():
         for name in names or ():
             if stores[kind].find(organization, name) is None:
                 raise invalid("filters", f"There is no {kind.removesuffix('s')} {name!r}")
-    return given
+    return fields
 
 
 async def list_all(call: Call) -> Any:
     """List the notifications, each with how many deliveries wait, were sent, and are dead."""
     tallies = call.plane.stores.notification_deliveries.tallies(call.organization_id)
-    found = page(call, call.plane.stores.notifications.list(call.organization_id))
-    return [{**one, "deliveries": tallies.get(one["id"], NO_DELIVERIES)} for one in found]
+    stored = page(call, call.plane.stores.notifications.list(call.organization_id))
+    return [{**one, "deliveries": tallies.get(one["id"], NO_DELIVERIES)} for one in stored]
 
 
 async def create(call: Call) -> Any:
-    given = _checked(call, call.given)
+    fields = _checked(call, call.fields)
     return call.plane.stores.notifications.create(
-        call.organization_id, given["name"], definitions.new_notification(given)
+        call.organization_id, fields["name"], definitions.new_notification(fields)
     )
 
 
@@ -64,65 +64,69 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    found, given = _notification_of(call), _checked(call, call.given)
-    if given.get("name", found["name"]) != found["name"]:
-        _refuse_if_next(call, found, "renamed")
+    notification, fields = _notification_of(call), _checked(call, call.fields)
+    if fields.get("name", notification["name"]) != notification["name"]:
+        _refuse_if_next(call, notification, "renamed")
     with call.plane.database.transaction():
-        changed = call.plane.stores.notifications.update(found, given)
-        if "quiet_hours" in given:  # what waits for the end of the old ones is looked at anew
-            call.plane.stores.notification_deliveries.look_again(found["id"], time.time())
+        changed = call.plane.stores.notifications.update(notification, fields)
+        if "quiet_hours" in fields:  # what waits for the end of the old ones is looked at anew
+            call.plane.stores.notification_deliveries.look_again(notification["id"], time.time())
     call.plane.notifier.wake()
     return changed
 
 
-def _refuse_if_next(call: Call, found: Object, what: str) -> None:
+def _refuse_if_next(call: Call, notification: Object, deed: str) -> None:
     """Answer 409 where another notification names this one as the next: nobody would be told then."""
-    names = {found["id"], found["name"]}
-    others = [each for each in call.plane.stores.notifications.list(call.organization_id) if each["id"] != found["id"]]
+    names = {notification["id"], notification["name"]}
+    others = [
+        each for each in call.plane.stores.notifications.list(call.organization_id) if each["id"] != notification["id"]
+    ]
     users = [each["name"] for each in others if (each.get("then") or {}).get("notification") in names]
     if users:
-        told = ", ".join(users[:20])
-        raise ApiError(409, f"It cannot be {what}: {told} names it in `then`. Change that first")
+        shown = ", ".join(users[:20])
+        raise ApiError(409, f"It cannot be {deed}: {shown} names it in `then`. Change that first")
 
 
 async def delete(call: Call) -> Any:
     """Delete a notification, and with it what its channel has not got yet."""
-    found = _notification_of(call)
-    _refuse_if_next(call, found, "deleted")
-    call.plane.stores.notifications.delete(found)
+    notification = _notification_of(call)
+    _refuse_if_next(call, notification, "deleted")
+    call.plane.stores.notifications.delete(notification)
 
 
 async def deliveries(call: Call) -> Any:
     """List the newest deliveries of a notification: {id, state, attempts, error, event, title, created_at}."""
     wanted = call.filters(filters.Page)
-    found = call.plane.stores.notification_deliveries.of(_notification_of(call)["id"], wanted.skip + wanted.limit)
-    return [delivery.json() for delivery in found[wanted.skip :]]
+    stored = call.plane.stores.notification_deliveries.of(_notification_of(call)["id"], wanted.skip + wanted.limit)
+    return [delivery.json() for delivery in stored[wanted.skip :]]
 
 
 async def retry(call: Call) -> Any:
     """Let the dead deliveries of a notification be tried again."""
-    found = _notification_of(call)
+    notification = _notification_of(call)
     with call.plane.database.transaction():
-        count = call.plane.stores.notification_deliveries.revive(found["id"], time.time())
-        _told(call, found, "retry")
+        count = call.plane.stores.notification_deliveries.revive(notification["id"], time.time())
+        _told(call, notification, "retry")
     call.plane.notifier.wake()
     return {"retried": count}
 
 
 async def test(call: Call) -> Any:
     """Send a test message now, once, and return what became of it."""
-    found = _notification_of(call)
+    notification = _notification_of(call)
     with call.plane.database.transaction():
-        key = call.plane.notifier.add(found, events.test(found["name"]), events.TEST)
-        _told(call, found, "test")
+        key = call.plane.notifier.add(notification, events.test(notification["name"]), events.TEST)
+        _told(call, notification, "test")
     delivery = await call.plane.notifier.settled(key)
     if delivery is None:
-        raise not_found("Notification", found["name"])
+        raise not_found("Notification", notification["name"])
     return delivery.json()
 
 
-def _told(call: Call, found: Object, verb: str) -> None:
-    call.plane.database.changed(Change(call.organization_id, "notification", found["id"], found["name"], verb=verb))
+def _told(call: Call, notification: Object, verb: str) -> None:
+    call.plane.database.changed(
+        Change(call.organization_id, "notification", notification["id"], notification["name"], verb=verb)
+    )
 
 
 ROUTES: list[Route] = [

@@ -32,10 +32,10 @@ CONFIG_KEYS = ("name", "status", "max_workers", "heartbeat_interval", "tags", "s
 def queue_of(call: Call, key: str | None = None) -> Object:
     """Return a queue by id or name, or answer 404."""
     key = key if key is not None else call.path("queue")
-    found = call.plane.stores.queues.find(call.organization_id, key)
-    if found is None or not call.person.scope.has_queue(found["id"]):
+    queue = call.plane.stores.queues.find(call.organization_id, key)
+    if queue is None or not call.person.scope.has_queue(queue["id"]):
         raise not_found("Worker queue", key)
-    return found
+    return queue
 
 
 def queues_of(call: Call) -> list[Object]:
@@ -67,12 +67,12 @@ async def list_of_environment(call: Call) -> Any:
 
 
 async def create(call: Call) -> Any:
-    environment, given = environment_of(call), dict(call.given)
-    told = given.pop("environment_id", environment["id"])
-    if told not in (environment["id"], environment["name"]):
+    environment, fields = environment_of(call), dict(call.fields)
+    named = fields.pop("environment_id", environment["id"])
+    if named not in (environment["id"], environment["name"]):
         raise invalid("environment_id", "environment_id is another one than in the path")
-    queue = definitions.new_queue(given, environment["id"])
-    return _shown(call, call.plane.stores.queues.create(call.organization_id, given["name"], queue))
+    queue = definitions.new_queue(fields, environment["id"])
+    return _shown(call, call.plane.stores.queues.create(call.organization_id, fields["name"], queue))
 
 
 async def get(call: Call) -> Any:
@@ -80,7 +80,7 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    return _shown(call, call.plane.stores.queues.update(queue_of(call), call.given))
+    return _shown(call, call.plane.stores.queues.update(queue_of(call), call.fields))
 
 
 async def delete(call: Call) -> Any:
@@ -122,18 +122,18 @@ async def metrics(call: Call) -> Any:
     recent = call.plane.stores.executions.counts(
         call.organization_id, queue["id"], (datetime.now(UTC) - timedelta(days=1)).isoformat()
     )
-    done, failed = recent.get(ex.COMPLETED, 0), recent.get(ex.FAILED, 0)
+    completed, failed = recent.get(ex.COMPLETED, 0), recent.get(ex.FAILED, 0)
     return {
         "queue_id": queue["id"],
         "active_workers": len(live),
         "idle_workers": len(live) - busy,
         "busy_workers": busy,
         "total_workers": len(live),
-        "tasks_processed_24h": done + failed,
+        "tasks_processed_24h": completed + failed,
         "tasks_failed_24h": failed,
         "tasks_pending": recent.get(ex.PENDING, 0),
         "avg_task_duration_ms": None,
-        "error_rate_percent": round(100 * failed / max(1, done + failed), 2),
+        "error_rate_percent": round(100 * failed / max(1, completed + failed), 2),
         "last_error_at": None,
         "task_queue_backlog": recent.get(ex.PENDING, 0),
         "task_queue_pollers": len(live),
@@ -149,7 +149,7 @@ async def executions(call: Call) -> Any:
     query = ExecutionQuery(
         call.organization_id, statuses=statuses, queue_id=queue_of(call)["id"], scope=call.person.scope
     )
-    found = await execution_lists.part(call, query, 0, wanted.limit)
+    runs = await execution_lists.part(call, query, 0, wanted.limit)
     keys = ("id", "status", "entity_id", "entity_name", "execution_type", "created_at", "started_at", "completed_at")
     return [
         {
@@ -157,7 +157,7 @@ async def executions(call: Call) -> Any:
             "prompt": str(e.get("prompt") or "")[:200],
             "temporal_workflow_id": names.workflow_id(e["execution_type"], e["id"]),
         }
-        for e in found
+        for e in runs
     ]
 
 

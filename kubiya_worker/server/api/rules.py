@@ -30,10 +30,10 @@ MOST_WAITING: Final = 10_000  # requests that one change of a rule looks through
 
 
 def _rule_of(call: Call) -> Object:
-    found = call.plane.stores.rules.find(call.organization_id, call.path("rule"))
-    if found is None:
+    rule = call.plane.stores.rules.find(call.organization_id, call.path("rule"))
+    if rule is None:
         raise not_found("Approval rule", call.path("rule"))
-    return found
+    return rule
 
 
 async def list_all(call: Call) -> Any:
@@ -41,12 +41,12 @@ async def list_all(call: Call) -> Any:
 
 
 async def create(call: Call) -> Any:
-    given = call.given
-    if given["scope_type"] != "all" and not given.get("scope_value"):
-        raise invalid("scope_value", f"A rule of scope {given['scope_type']} needs a scope_value", "missing")
+    fields = call.fields
+    if fields["scope_type"] != "all" and not fields.get("scope_value"):
+        raise invalid("scope_value", f"A rule of scope {fields['scope_type']} needs a scope_value", "missing")
     with call.plane.database.transaction():
         rule = call.plane.stores.rules.create(
-            call.organization_id, given["name"], _checked(definitions.new_rule(given), given)
+            call.organization_id, fields["name"], _checked(definitions.new_rule(fields), fields)
         )
         _deny_waiting(call, rule)
     return rule
@@ -54,10 +54,10 @@ async def create(call: Call) -> Any:
 
 async def update(call: Call) -> Any:
     rule = _rule_of(call)
-    if "approver_type" in call.given and "approver_value" not in call.given:
+    if "approver_type" in call.fields and "approver_value" not in call.fields:
         raise invalid("approver_value", "Give it with approver_type: the old names are of another kind", "missing")
     with call.plane.database.transaction():
-        rule = call.plane.stores.rules.update(rule, _checked({**rule, **call.given}, call.given))
+        rule = call.plane.stores.rules.update(rule, _checked({**rule, **call.fields}, call.fields))
         _deny_waiting(call, rule)
     return rule
 
@@ -85,7 +85,7 @@ def denies(rule: Object, rules: Sequence[Object], tool: str, risk: str) -> bool:
     return not any(each["scope_type"] == "category" or about(each, {"tool": tool}, risk) for each in stronger)
 
 
-def _checked(rule: Object, given: Object) -> Object:
+def _checked(rule: Object, fields: Object) -> Object:
     """Return the rule with its approvers as a list; answer 422 where they could not be found or honoured.
 
     A rule that asks can become one that denies, and keeps its approvers; `given` is what the request says.
@@ -105,21 +105,21 @@ def _checked(rule: Object, given: Object) -> Object:
         raise invalid("approver_value", f"{wrong[0]!r} is not an e-mail address")
     if rule.get("separate_approver") and rule["auto_approve_roles"]:
         raise invalid("separate_approver", "separate_approver contradicts auto_approve_roles: give one of them")
-    if rule["action"] != "ask" and any(given.get(name) for name in (*approvers.OF_RULE, "auto_approve_roles")):
+    if rule["action"] != "ask" and any(fields.get(name) for name in (*approvers.OF_RULE, "auto_approve_roles")):
         raise invalid("action", f"Nobody is asked by a rule whose action is {rule['action']}, so it has no approvers")
     return {**rule, "approver_type": kind if names else None, "approver_value": names or None}
 
 
 async def resolve(call: Call) -> Any:
     """Return the rules for a tool, strongest first; those with an `argument_pattern` also depend on the call."""
-    given = call.given
-    tool = given["tool_name"]
-    scopes = {"tool": tool, **{k: v for k, v in (("category", given.get("category")),) if v}}
-    found = [
-        r for r in call.plane.stores.rules.list(call.organization_id) if about(r, scopes, given.get("risk_level", ""))
+    fields = call.fields
+    tool = fields["tool_name"]
+    scopes = {"tool": tool, **{k: v for k, v in (("category", fields.get("category")),) if v}}
+    rules = [
+        r for r in call.plane.stores.rules.list(call.organization_id) if about(r, scopes, fields.get("risk_level", ""))
     ]
-    found.sort(key=lambda rule: -rule["priority"])
-    return {"requires_approval": bool(found) and found[0]["action"] == "ask", "rules": found}
+    rules.sort(key=lambda rule: -rule["priority"])
+    return {"requires_approval": bool(rules) and rules[0]["action"] == "ask", "rules": rules}
 
 
 def about(rule: Object, scopes: dict[str, str], risk: str) -> bool:

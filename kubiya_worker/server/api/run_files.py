@@ -54,39 +54,39 @@ async def get(call: Call) -> Any:
     execution_id, path = execution_id_of(call), call.path("path")
     if call.person.role == WORKER and not _of_open_fork(call, execution_id):
         raise ApiError(403, "A worker's key downloads files of a fork that it works on only")
-    found = call.plane.run_files.find(execution_id, path)
-    if found is None:
+    stored = call.plane.run_files.find(execution_id, path)
+    if stored is None:
         raise not_found("File", path)
-    if found["refused"]:
-        raise ApiError(410, f"The file {path!r} was not stored: {found['refused']}")
-    content = call.plane.run_files.content(execution_id, found["sha256"])
+    if stored["refused"]:
+        raise ApiError(410, f"The file {path!r} was not stored: {stored['refused']}")
+    content = call.plane.run_files.content(execution_id, stored["sha256"])
     if content is None:
         raise ApiError(410, f"What was in the file {path!r} is not here any more")
-    shown = "inline" if found["type"] != BINARY else "attachment"
+    shown = "inline" if stored["type"] != BINARY else "attachment"
     name = quote(path.rpartition("/")[2], safe="")
     headers = {**HEADERS, "Content-Disposition": f"{shown}; filename*=UTF-8''{name}"}
-    return FileResponse(content, media_type=found["type"], headers=headers)
+    return FileResponse(content, media_type=stored["type"], headers=headers)
 
 
 def _of_open_fork(call: Call, execution_id: str) -> bool:
     """Return whether an execution began with files of another one, and is not over."""
-    found = call.plane.stores.executions.get(call.organization_id, execution_id) or {}
-    return bool((found.get("execution_metadata") or {}).get("fork_of")) and not ex.is_final(found["status"])
+    execution = call.plane.stores.executions.get(call.organization_id, execution_id) or {}
+    return bool((execution.get("execution_metadata") or {}).get("fork_of")) and not ex.is_final(execution["status"])
 
 
 async def put(call: Call) -> Any:
     """Store a file of a run, or name one that is not stored."""
-    execution_id, given = execution_id_of(call), call.given
-    path, files = given["path"], call.plane.run_files
+    execution_id, fields = execution_id_of(call), call.fields
+    path, files = fields["path"], call.plane.run_files
     if not files.kept:
         raise ApiError(409, "This control plane keeps no files of runs: start it with --files DIR")
     if not proper(path):
         raise invalid("path", "path is that of a file below the workspace, without . and ..")
     try:
-        if given.get("refused"):
-            files.refuse(execution_id, path, given.get("size") or 0, given["refused"], time.time())
+        if fields.get("refused"):
+            files.refuse(execution_id, path, fields.get("size") or 0, fields["refused"], time.time())
         else:
-            data = _data(given)
+            data = _data(fields)
             files.check_room(execution_id, path, len(data))
             digest = await asyncio.to_thread(files.write, execution_id, data)
             if call.plane.stores.executions.owner(execution_id) is None:  # it was deleted meanwhile
@@ -100,11 +100,11 @@ async def put(call: Call) -> Any:
     return files.find(execution_id, path)
 
 
-def _data(given: dict[str, Any]) -> bytes:
-    if given.get("content") is None:
+def _data(fields: dict[str, Any]) -> bytes:
+    if fields.get("content") is None:
         raise invalid("content", "A file has content, or says in refused why it has none", "missing")
     try:
-        return base64.b64decode(given["content"], validate=True)
+        return base64.b64decode(fields["content"], validate=True)
     except (binascii.Error, ValueError):
         raise invalid("content", "content is not base64") from None
 

@@ -62,31 +62,31 @@ def _users(call: Call, name: str) -> list[dict[str, str]]:
 async def list_all(call: Call) -> Any:
     """List the secrets: who set them, when a worker got them last, and which definitions use them."""
     known = list(definitions(call.plane, call.organization_id))
-    found = call.plane.stores.secrets.list(call.organization_id)
-    return [{**one, "used_by": references.users_of(one["name"], known)} for one in page(call, found)]
+    secrets = call.plane.stores.secrets.list(call.organization_id)
+    return [{**one, "used_by": references.users_of(one["name"], known)} for one in page(call, secrets)]
 
 
 async def put(call: Call) -> Any:
     """Set a secret's value, or the external source that has it, in place of what was there."""
-    name, given = call.path("secret"), call.given
+    name, fields = call.path("secret"), call.fields
     try:
         edges.check_name(name)
     except ValueError as error:
         raise invalid("secret", str(error)) from error
-    if ("value" in given) == ("source" in given):
+    if ("value" in fields) == ("source" in fields):
         raise invalid("value", "A secret has a value or a source: give one of them", "missing")
     try:
-        if "source" in given:
-            call.plane.sources.check(given["source"])
+        if "source" in fields:
+            call.plane.sources.check(fields["source"])
         by = call.person.contact()
-        made = call.plane.stores.secrets.set(
-            call.organization_id, name, by, value=given.get("value"), source=given.get("source")
+        stored = call.plane.stores.secrets.set(
+            call.organization_id, name, by, value=fields.get("value"), source=fields.get("source")
         )
     except ConfigurationError as error:
-        if "source" in given:
+        if "source" in fields:
             raise invalid("source", error.line()) from error
         raise
-    return {**made, "used_by": _users(call, name)}
+    return {**stored, "used_by": _users(call, name)}
 
 
 async def delete(call: Call) -> Any:
@@ -96,8 +96,10 @@ async def delete(call: Call) -> Any:
         raise not_found("Secret", name)
     users = _users(call, name)
     if users:
-        told = ", ".join(f"{user['kind']} {user['name']}" for user in users[:20])
-        raise ApiError(409, f"The secret {name} is used by {told}. Take {{{{.secret.{name}}}}} out of them first")
+        users_shown = ", ".join(f"{user['kind']} {user['name']}" for user in users[:20])
+        raise ApiError(
+            409, f"The secret {name} is used by {users_shown}. Take {{{{.secret.{name}}}}} out of them first"
+        )
     call.plane.stores.secrets.delete(call.organization_id, name)
 
 
@@ -107,34 +109,34 @@ async def resolve(call: Call) -> Any:
     Only a worker gets them: with a worker's key, or the local user's; alive; for an execution that is not over; and
     only secrets that the entity's definition, its environments or the execution itself reference.
     """
-    given, plane, organization = call.given, call.plane, call.organization_id
+    fields, plane, organization = call.fields, call.plane, call.organization_id
     if call.person.role != WORKER and call.person.id != LOCAL.id:
         raise ApiError(403, "Only workers get values of secrets: give the worker a key of the role worker")
-    worker = next((w for w in plane.stores.workers.live(organization) if w["id"] == given["worker_id"]), None)
+    worker = next((w for w in plane.stores.workers.live(organization) if w["id"] == fields["worker_id"]), None)
     if worker is None or not call.person.scope.has_queue(worker["queue_id"]):
-        raise not_found("Live worker", given["worker_id"])
-    tried = trial_tokens.subject_of(plane.seal, organization, given["execution_id"])
+        raise not_found("Live worker", fields["worker_id"])
+    tried = trial_tokens.subject_of(plane.seal, organization, fields["execution_id"])
     if tried is not None:
-        allowed = _of_trial(call, *tried) if tried == (given["kind"], given["entity_id"]) else set()
+        allowed = _of_trial(call, *tried) if tried == (fields["kind"], fields["entity_id"]) else set()
     else:
-        execution = plane.stores.executions.get(organization, given["execution_id"])
+        execution = plane.stores.executions.get(organization, fields["execution_id"])
         if execution is None:
-            raise not_found("Execution", given["execution_id"])
+            raise not_found("Execution", fields["execution_id"])
         if ex.is_final(execution["status"]):
             raise ApiError(409, f"The execution is {execution['status']} and needs no secrets")
-        allowed = _referenced(call, execution, given["kind"], given["entity_id"])
+        allowed = _referenced(call, execution, fields["kind"], fields["entity_id"])
     values: dict[str, str] = {}
     missing: dict[str, str] = {}
-    for name in dict.fromkeys(given["names"]):
+    for name in dict.fromkeys(fields["names"]):
         if name not in allowed:
             missing[name] = NOT_REFERENCED
             continue
         try:
-            found = plane.stores.secrets.value(organization, name)
-            if found is None:
+            stored_value = plane.stores.secrets.value(organization, name)
+            if stored_value is None:
                 missing[name] = ABSENT
                 continue
-            value, source = found
+            value, source = stored_value
             values[name] = value if value is not None else await asyncio.to_thread(plane.sources.read, str(source))
         except WorkerError as error:
             log.warning("secret.unavailable name=%s: %s", name, error.line())
@@ -149,11 +151,11 @@ def _referenced(call: Call, execution: Object, kind: str, key: str) -> set[str]:
     plane, organization = call.plane, call.organization_id
 
     def find(kind: str, key: str) -> Object | None:
-        found = (plane.stores.agents if kind == "agent" else plane.stores.teams).find(organization, key)
-        return parts.whole(call, found) if found is not None else None
+        entity = (plane.stores.agents if kind == "agent" else plane.stores.teams).find(organization, key)
+        return parts.whole(call, entity) if entity is not None else None
 
     own = plane.stores.executions.own(execution["id"])
-    found = references.secrets_in(own)
+    wanted = references.secrets_in(own)
     top_kind = str(execution["execution_type"])
     top = find(top_kind, execution["entity_id"]) if top_kind in ("agent", "team") else None
     # A dynamic entity is stored nowhere: what it was given is in the execution's own part.
@@ -164,8 +166,8 @@ def _referenced(call: Call, execution: Object, kind: str, key: str) -> set[str]:
         (one for one in references.taking_part(top_kind, top, find, everybody) if key == str(one["id"])), None
     )
     if entity is None:
-        return found if key.partition(".")[0] == execution["entity_id"] else set()  # a subagent: ID.NAME
-    return found | _of_entity(call, entity)
+        return wanted if key.partition(".")[0] == execution["entity_id"] else set()  # a subagent: ID.NAME
+    return wanted | _of_entity(call, entity)
 
 
 def _of_trial(call: Call, kind: str, key: str) -> set[str]:
@@ -184,12 +186,12 @@ def _of_entity(call: Call, entity: Object) -> set[str]:
 
     The entity has what it names in the place of its references, so secrets of a shared skill or server count too.
     """
-    found = set[str]()
+    wanted = set[str]()
     ids = entity.get("environment_ids") or ()
     attached = [call.plane.stores.environments.find(call.organization_id, str(one)) for one in ids]
     for source in (entity, *(parts.whole(call, one) for one in attached if one)):
-        found |= references.secrets_in(source)
-    return found
+        wanted |= references.secrets_in(source)
+    return wanted
 
 
 ROUTES: list[Route] = [

@@ -107,16 +107,16 @@ def _routes(kind: str) -> list[Route]:
         return [shown(call, each) for each in page(call, store_of(call, kind).list(call.organization_id))]
 
     async def create(call: Call) -> Any:
-        part = _checked(kind, _NEW[kind](call.given))
-        return shown(call, store_of(call, kind).create(call.organization_id, call.given["name"], part))
+        part = _checked(kind, _NEW[kind](call.fields))
+        return shown(call, store_of(call, kind).create(call.organization_id, call.fields["name"], part))
 
     async def get(call: Call) -> Any:
         return shown(call, part_of(call))
 
     async def update(call: Call) -> Any:
         part = part_of(call)
-        _checked(kind, {**part, **call.given})
-        return shown(call, store_of(call, kind).update(part, call.given))
+        _checked(kind, {**part, **call.fields})
+        return shown(call, store_of(call, kind).update(part, call.fields))
 
     async def delete(call: Call) -> Any:
         """Delete it; one that agents, teams or environments name is refused with their list (409)."""

@@ -42,7 +42,7 @@ UNPROVEN: Final = "The request is not signed by a Slack app that a notification 
 
 async def slack_channels(plane: Plane, field: str = "app_token") -> list[Object]:
     """Return the channels of Slack with this field, their secrets filled in; those that lack one are left out."""
-    found = []
+    channels = []
     for notification in plane.stores.notifications.every():
         channel = notification["channel"]
         if notification["enabled"] and channel["type"] == "slack" and channel.get(field):
@@ -51,8 +51,8 @@ async def slack_channels(plane: Plane, field: str = "app_token") -> list[Object]
             except WorkerError as error:
                 log.warning("slack.not_connected name=%s error=%s", notification["name"], error.line())
                 continue
-            found.append({**filled, "notification_id": notification["id"]})
-    return found
+            channels.append({**filled, "notification_id": notification["id"]})
+    return channels
 
 
 def pressed_in_slack(plane: Plane, channel: Object, payload: Object) -> Coroutine[Any, Any, None] | None:
@@ -72,10 +72,14 @@ def pressed_in_slack(plane: Plane, channel: Object, payload: Object) -> Coroutin
     ours = notification.get("channel") or {}
     email = (ours.get("persons") or {}).get(user)
     try:
-        done = answers.decide(plane, Press(token, str(action["action_id"]), "", "Slack block_actions", email))
-        told = answers.outcome_of(done)
+        decided = answers.decide(plane, Press(token, str(action["action_id"]), "", "Slack block_actions", email))
+        outcome = answers.outcome_of(decided)
         return _tell(
-            plane, channel, ours and notification, "chat.update", {**place, "text": told, "blocks": slack.outcome(told)}
+            plane,
+            channel,
+            ours and notification,
+            "chat.update",
+            {**place, "text": outcome, "blocks": slack.outcome(outcome)},
         )
     except ApiError as error:
         link = f"{plane.notifier.url}/#/executions/{found[1]['execution_id']}" if found else plane.notifier.url
@@ -159,8 +163,8 @@ def _first(plane: Plane, signature: str, now: float) -> bool:
 def _payload(raw: bytes) -> Object:
     """Return the JSON in the form that Slack sends. Raises ApiError."""
     try:
-        found = parse_qs(raw.decode(), max_num_fields=10).get("payload")
-        payload = json.loads(found[0]) if found else None
+        values = parse_qs(raw.decode(), max_num_fields=10).get("payload")
+        payload = json.loads(values[0]) if values else None
     except (ValueError, RecursionError):
         payload = None
     if not isinstance(payload, dict):

@@ -50,16 +50,16 @@ def kind_of(word: str) -> str:
 
 
 def named(call: Call, kind: str, name: str) -> Object | None:
-    found = store_of(call, kind).find(call.organization_id, name)
-    return found if found is not None and found["name"] == name else None
+    definition = store_of(call, kind).find(call.organization_id, name)
+    return definition if definition is not None and definition["name"] == name else None
 
 
 def object_of(call: Call) -> tuple[str, Object]:
     kind, name = kind_of(call.path("kind")), call.path("name")
-    found = store_of(call, kind).find(call.organization_id, name)
-    if found is None:
+    definition = store_of(call, kind).find(call.organization_id, name)
+    if definition is None:
         raise not_found(kind, name)
-    return kind, found
+    return kind, definition
 
 
 def _entity(call: Call, spec: Object) -> Object:
@@ -68,17 +68,17 @@ def _entity(call: Call, spec: Object) -> Object:
     if len(named) != 1:
         raise invalid("agent", "A job is for one agent or one team: set agent or team, to its name", "missing")
     ((kind, name),) = named.items()
-    found = agents.store_of(call, kind).find(call.organization_id, name)
-    if found is None:
+    entity = agents.store_of(call, kind).find(call.organization_id, name)
+    if entity is None:
         raise invalid(kind, f"There is no {kind} {name!r}")
-    return {"entity_type": kind, "entity_id": found["id"]}
+    return {"entity_type": kind, "entity_id": entity["id"]}
 
 
 def _check_members(call: Call, configuration: Object) -> None:
     """Answer 422 for a member or a leader that does not exist."""
     for field in ("member_ids", "leader_id"):
-        given = configuration.get(field)
-        for each in given if isinstance(given, list) else [given] if given else []:
+        members = configuration.get(field)
+        for each in members if isinstance(members, list) else [members] if members else []:
             if call.plane.stores.agents.find(call.organization_id, str(each)) is None:
                 text = f"{field}: there is no agent {str(each)!r}"
                 raise ApiError(422, [problem(["body", "configuration", field], text, "value_error")])
@@ -92,16 +92,16 @@ def _check_environments(call: Call, spec: Object) -> None:
 
 def _id_in(call: Call, store: Records) -> Callable[[str], str]:
     def find(key: str) -> str:
-        found = store.find(call.organization_id, str(key))
-        return str(found["id"]) if found else str(key)
+        definition = store.find(call.organization_id, str(key))
+        return str(definition["id"]) if definition else str(key)
 
     return find
 
 
 def _name_in(call: Call, store: Records) -> Callable[[str], str]:
     def find(key: str) -> str:
-        found = store.find(call.organization_id, str(key))
-        return str(found["name"]) if found else str(key)
+        definition = store.find(call.organization_id, str(key))
+        return str(definition["name"]) if definition else str(key)
 
     return find
 

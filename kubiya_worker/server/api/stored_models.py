@@ -32,10 +32,10 @@ _EXTRAS = ("extra_body", "extra_headers", "compatibility")
 
 def model_of(call: Call) -> Object:
     """Return the model of the path, or answer 404."""
-    found = call.plane.stores.models.find(call.organization_id, call.path("model"))
-    if found is None:
+    model = call.plane.stores.models.find(call.organization_id, call.path("model"))
+    if model is None:
         raise not_found("Stored model", call.path("model"))
-    return found
+    return model
 
 
 def settings_of(call: Call, queue: Object) -> Object:
@@ -47,19 +47,19 @@ def queue_ids(call: Call, keys: list[str] | None) -> list[str]:
     """Return the ids of queues that are named; answer 422 for one that is not there."""
     ids = []
     for number, key in enumerate(keys or ()):
-        found = call.plane.stores.queues.find(call.organization_id, key)
-        if found is None:
+        queue = call.plane.stores.queues.find(call.organization_id, key)
+        if queue is None:
             known = ", ".join(each["name"] for each in call.plane.stores.queues.list(call.organization_id)[:20])
             text = f"There is no queue {key!r}; there are: {known}"
             raise ApiError(422, [problem(["body", "queues", number], text, "value_error")])
-        ids.append(found["id"])
+        ids.append(queue["id"])
     return list(dict.fromkeys(ids))
 
 
 def queue_names(call: Call, ids: list[str]) -> list[str]:
     """Return the names of queues; one that is gone stays as its id."""
-    found = {queue["id"]: queue["name"] for queue in call.plane.stores.queues.list(call.organization_id)}
-    return [found.get(each, each) for each in ids]
+    names = {queue["id"]: queue["name"] for queue in call.plane.stores.queues.list(call.organization_id)}
+    return [names.get(each, each) for each in ids]
 
 
 def _check(model: Object) -> None:
@@ -74,18 +74,18 @@ def _check(model: Object) -> None:
         raise invalid(field, f"{text} {HEADER_VARIABLES}NAME on the workers, and write ${{{HEADER_VARIABLES}NAME}}")
     inside = model.get("compatibility") or {}
     bodies = {"extra_body": model.get("extra_body"), "compatibility": {"extra_body": inside.get("extra_body")}}
-    for found in in_fields(bodies, "model"):
+    for credential in in_fields(bodies, "model"):
         text = f"A credential in the open. Export {HEADER_VARIABLES}NAME on the workers, and send it in extra_headers"
-        where = ["body", *found.place]
+        where = ["body", *credential.place]
         raise ApiError(422, [problem(where, f"{text} as ${{{HEADER_VARIABLES}NAME}}", "value_error")])
 
 
 def _given(call: Call) -> Object:
     """Return the fields that the body sets, with the ids of queues."""
-    given = dict(call.given)
-    if "queues" in given:
-        given["queues"] = queue_ids(call, given["queues"])
-    return given
+    fields = dict(call.fields)
+    if "queues" in fields:
+        fields["queues"] = queue_ids(call, fields["queues"])
+    return fields
 
 
 def _shown(call: Call, model: Object) -> Object:
@@ -107,7 +107,7 @@ async def list_all(call: Call) -> Any:
 async def create(call: Call) -> Any:
     model = definitions.new_model(_given(call))
     _check(model)
-    return _shown(call, call.plane.stores.models.create(call.organization_id, call.given["name"], model))
+    return _shown(call, call.plane.stores.models.create(call.organization_id, call.fields["name"], model))
 
 
 async def get(call: Call) -> Any:
@@ -115,9 +115,9 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    model, given = model_of(call), _given(call)
-    _check({**model, **given})
-    return _shown(call, call.plane.stores.models.update(model, given))
+    model, fields = model_of(call), _given(call)
+    _check({**model, **fields})
+    return _shown(call, call.plane.stores.models.update(model, fields))
 
 
 async def delete(call: Call) -> Any:

@@ -44,7 +44,7 @@ def _can(worker: Object, kind: str) -> bool:
 
 def _queue_for(call: Call, kind: str, fits: Callable[[Object], bool] = lambda queue: True) -> Object:
     """Return the queue that is asked for, or one with a worker that can test; answer 409 when there is none."""
-    asked = call.given.get("queue")
+    asked = call.fields.get("queue")
     queues = [queue_of(call, asked)] if asked else [q for q in queues_of(call) if not hidden(q)]
     queues = [queue for queue in queues if fits(queue)]
     if asked and not queues:
@@ -101,17 +101,17 @@ async def _made(call: Call, queue: Object, argument: Object, kind: str, of: Obje
 async def test_agent(call: Call) -> Any:
     """Test an agent's model, or one of its MCP servers, on a worker; answer when that is done, within two minutes."""
     agent = entity_of(call, AGENT, call.path("entity"))
-    return await _test(call, AGENT, agent, call.given.get("mcp_server") or "")
+    return await _test(call, AGENT, agent, call.fields.get("mcp_server") or "")
 
 
 async def test_team(call: Call) -> Any:
     """Test one of a team's MCP servers on a worker; its model is its leader's."""
-    return await _test(call, TEAM, entity_of(call, TEAM, call.path("entity")), call.given["mcp_server"])
+    return await _test(call, TEAM, entity_of(call, TEAM, call.path("entity")), call.fields["mcp_server"])
 
 
 async def test_environment(call: Call) -> Any:
     """Test one of an environment's MCP servers on a worker, with the environment's variables."""
-    return await _test(call, ENVIRONMENT, environment_of(call), call.given["mcp_server"])
+    return await _test(call, ENVIRONMENT, environment_of(call), call.fields["mcp_server"])
 
 
 def _stored_server(call: Call) -> Object:

@@ -34,7 +34,7 @@ def _live(call: Call) -> dict[str, Any]:
 
 def _wish(call: Call, verb: str) -> Any:
     """Store the wish with who has it, when and why, and return the worker as it is now."""
-    worker, reason = _live(call), (call.given.get("reason") or "").strip()
+    worker, reason = _live(call), (call.fields.get("reason") or "").strip()
     wanted = None
     if verb == UNDRAIN:
         if (worker["wish"] or {}).get("action") != names.WISH_DRAIN:

@@ -33,7 +33,7 @@ FEATURES = (
 
 
 async def start(call: Call) -> Any:
-    queue, plane, given = queue_of(call), call.plane, call.given
+    queue, plane, given = queue_of(call), call.plane, call.fields
     if queue["status"] != "active":
         raise ApiError(400, f"The queue {queue['name']!r} is {queue['status']}, not active")
     asked = given.get("worker_id") or None
@@ -98,14 +98,14 @@ async def heartbeat(call: Call) -> Any:
     """Store a heartbeat; answer 204 also for an unknown worker, as published, since its next registration makes
     it known. With a wish of a person about this worker, the answer is 200 and says it.
     """
-    if _reached(call) and call.plane.stores.workers.beat(call.organization_id, call.path("worker"), call.given):
+    if _reached(call) and call.plane.stores.workers.beat(call.organization_id, call.path("worker"), call.fields):
         wish = call.plane.stores.workers.wish_of(call.organization_id, call.path("worker"))
         return {"wish": wish} if wish else None
     return None
 
 
 async def disconnect(call: Call) -> Any:
-    about = call.given
+    about = call.fields
     if not _reached(call) or not call.plane.stores.workers.disconnect(call.organization_id, call.path("worker"), about):
         raise not_found("Worker", call.path("worker"))
 

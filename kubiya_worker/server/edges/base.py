@@ -81,10 +81,10 @@ class Strict(BaseModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Return the schema, with what each field is for, and the fields in the order in which people need them."""
-        made = handler(core)
-        own = handler.resolve_ref_schema(made)
+        schema = handler(core)
+        own = handler.resolve_ref_schema(schema)
         own |= field_help.described(own, *(each.__name__ for each in cls.__mro__))
-        return made
+        return schema
 
     @model_validator(mode="before")
     @classmethod
@@ -154,8 +154,8 @@ def named(low: int = 1, high: int = MAX_NAME) -> AfterValidator:
     def check(text: str, info: ValidationInfo) -> str:
         text = _filled(text, info).strip()
         if not low <= len(text) <= high:
-            told = {"name": info.field_name or "", "low": low, "high": high}
-            raise PydanticCustomError("string_length", "{name} must have {low} to {high} characters", told)
+            context = {"name": info.field_name or "", "low": low, "high": high}
+            raise PydanticCustomError("string_length", "{name} must have {low} to {high} characters", context)
         return text
 
     return AfterValidator(check)
@@ -169,8 +169,8 @@ class OneOf:
 
     def _check(self, word: str, info: ValidationInfo) -> str:
         if word not in self.words:
-            told = {"name": info.field_name or "", "words": ", ".join(self.words)}
-            raise PydanticCustomError("enum", "{name} is one of {words}", told)
+            context = {"name": info.field_name or "", "words": ", ".join(self.words)}
+            raise PydanticCustomError("enum", "{name} is one of {words}", context)
         return word
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -190,8 +190,8 @@ def within(low: float, high: float, unit: str = "") -> AfterValidator:
     def check(number: float, info: ValidationInfo) -> float:
         if not low <= number <= high:
             ends = (str(end) if isinstance(end, int) else f"{end:g}" for end in (low, high))  # not 3.1536e+07
-            told = {"name": info.field_name or "", "range": f"{' to '.join(ends)}{unit and ' '}{unit}"}
-            raise PydanticCustomError("value_error", "{name} must be {range}", told)
+            context = {"name": info.field_name or "", "range": f"{' to '.join(ends)}{unit and ' '}{unit}"}
+            raise PydanticCustomError("value_error", "{name} must be {range}", context)
         return number
 
     return AfterValidator(check)

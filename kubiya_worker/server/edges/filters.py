@@ -20,16 +20,16 @@ EVERY = "all"
 
 def _word(words: tuple[str, ...]) -> AfterValidator:
     def check(word: str, info: ValidationInfo) -> str:
-        found = word.lower()
-        if found not in words:
-            near = nearest(found, words)
-            told = {
+        lowered = word.lower()
+        if lowered not in words:
+            near = nearest(lowered, words)
+            context = {
                 "name": info.field_name or "",
                 "words": ", ".join(words),
                 "near": f"Did you mean {near}? " * bool(near),
             }
-            raise PydanticCustomError("enum", "{near}{name} is one of {words}", told)
-        return found
+            raise PydanticCustomError("enum", "{near}{name} is one of {words}", context)
+        return lowered
 
     return AfterValidator(check)
 
@@ -38,12 +38,12 @@ def _words_of(text: str, known: tuple[str, ...], name: str) -> str:
     """Return the words of a list with commas, as they are known."""
     checked = []
     for word in text.lower().split(","):
-        found = word.strip()
-        if found not in known:
-            near = nearest(found, known)
-            told = {"name": name, "words": ", ".join(known), "near": f"Did you mean {near}? " * bool(near)}
-            raise PydanticCustomError("enum", "{near}{name} is one of {words}, or several with commas", told)
-        checked.append(found)
+        known_word = word.strip()
+        if known_word not in known:
+            near = nearest(known_word, known)
+            context = {"name": name, "words": ", ".join(known), "near": f"Did you mean {near}? " * bool(near)}
+            raise PydanticCustomError("enum", "{near}{name} is one of {words}, or several with commas", context)
+        checked.append(known_word)
     return ",".join(checked)
 
 
@@ -53,9 +53,9 @@ Status = Annotated[str, _word(STATUSES)]
 ApprovalStatus = Annotated[str, _word((ap.PENDING, ap.APPROVED, ap.REJECTED, ap.EXPIRED))]
 
 
-def statuses_of(*given: str) -> frozenset[str]:
+def statuses_of(*words: str) -> frozenset[str]:
     """Return the statuses of the first list that does not ask for all; none for all."""
-    lists = (frozenset(each.split(",")) for each in given)
+    lists = (frozenset(each.split(",")) for each in words)
     return next((each for each in lists if EVERY not in each), frozenset())
 
 
@@ -88,10 +88,10 @@ class AuthorityFilters(Filters):
 def _moment(text: str) -> str:
     """Return a time as records have it, which text can compare; without a zone it is UTC."""
     try:
-        given = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise PydanticCustomError("datetime_parsing", "Input should be a time such as 2026-11-28T12:00:00Z") from None
-    return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
 
 
 Moment = Annotated[str, AfterValidator(_moment)]

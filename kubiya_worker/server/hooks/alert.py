@@ -113,24 +113,24 @@ def cut(value: str, most: int) -> str:
 
 def time(value: Any) -> str:
     """Return a time as its sender wrote it; empty for none."""
-    told = line(value, 60)
-    return "" if told.startswith(_NO_TIME) else told
+    stamp = line(value, 60)
+    return "" if stamp.startswith(_NO_TIME) else stamp
 
 
 def url(value: Any) -> str:
     """Return a link; empty for anything but http and https."""
-    told = line(value, URL)
-    return told if told.startswith(("https://", "http://")) else ""
+    address = line(value, URL)
+    return address if address.startswith(("https://", "http://")) else ""
 
 
-def labels(*given: Any) -> dict[str, str]:
+def labels(*sources: Any) -> dict[str, str]:
     """Return the labels of several objects, the first ones first, as lines."""
-    found: dict[str, str] = {}
-    for each in given:
+    joined: dict[str, str] = {}
+    for each in sources:
         for name, value in each.items() if isinstance(each, Mapping) else ():
-            if len(found) < LABELS and not isinstance(value, (dict, list)):
-                found.setdefault(line(name, 100), line(value))
-    return {name: value for name, value in found.items() if name and value}
+            if len(joined) < LABELS and not isinstance(value, (dict, list)):
+                joined.setdefault(line(name, 100), line(value))
+    return {name: value for name, value in joined.items() if name and value}
 
 
 def within(body: Any, *path: str | int) -> Any:
@@ -147,8 +147,8 @@ def within(body: Any, *path: str | int) -> Any:
 
 def inner(body: Any, *path: str | int) -> Mapping[str, Any]:
     """Return the object at a place inside a body; an empty one where there is none."""
-    found = within(body, *path)
-    return found if isinstance(found, Mapping) else {}
+    value = within(body, *path)
+    return value if isinstance(value, Mapping) else {}
 
 
 def first(*values: Any) -> Any:

@@ -20,10 +20,10 @@ def alertmanager(body: Any, headers: Mapping[str, str]) -> Alert:
 
 def grafana(body: Any, headers: Mapping[str, str]) -> Alert:
     """Read a group of alerts of Grafana: Alertmanager's shape and more."""
-    found = _group(body, "grafana")
-    titles = {"title": a.line(body.get("title")) or found.title}
-    said = a.text(body.get("message"))
-    return Alert(**{**vars(found), **titles, "text": said or found.text})
+    group = _group(body, "grafana")
+    titles = {"title": a.line(body.get("title")) or group.title}
+    message = a.text(body.get("message"))
+    return Alert(**{**vars(group), **titles, "text": message or group.text})
 
 
 def _group(body: Any, source: str) -> Alert:
@@ -41,7 +41,7 @@ def _group(body: Any, source: str) -> Alert:
     started_at = began[0] if began else ""
     name = a.line(a.first(a.within(common, "alertname"), a.within(about[0], "labels", "alertname"), "alert"))
     summary = a.line(a.first(a.within(body, "commonAnnotations", "summary"), _annotation(about[0], "summary")))
-    said = "\n".join(_described(each) for each in alerts[:SHOWN])
+    described = "\n".join(_described(each) for each in alerts[:SHOWN])
     more = len(alerts) - SHOWN + int(body.get("truncatedAlerts") or 0)
     return Alert(
         source=source,
@@ -50,7 +50,7 @@ def _group(body: Any, source: str) -> Alert:
         status=status,
         severity=a.severity(a.first(labels.get("severity"), a.within(about[0], "labels", "severity"))),
         title=f"{name}: {summary}" if summary else f"{name} ({len(about)})",
-        text=a.text(f"{said}\nand {more} more" if more > 0 else said),
+        text=a.text(f"{described}\nand {more} more" if more > 0 else described),
         url=next(
             filter(None, (a.url(each) for each in (*_links(about[0]), body.get("externalURL")))),
             "",
@@ -83,8 +83,8 @@ def _fingerprint(one: Mapping[str, Any]) -> str:
 def _described(one: Mapping[str, Any]) -> str:
     labels = a.labels(one.get("labels"))
     about = ", ".join(f"{name}={value}" for name, value in labels.items())
-    said = " ".join(filter(None, (a.line(_annotation(one, name), 600) for name in ("summary", "description"))))
-    return f"- {a.line(one.get('status')) or FIRING}: {about}{'. ' + said if said else ''}"
+    summary = " ".join(filter(None, (a.line(_annotation(one, name), 600) for name in ("summary", "description"))))
+    return f"- {a.line(one.get('status')) or FIRING}: {about}{'. ' + summary if summary else ''}"
 
 
 def pagerduty(body: Any, headers: Mapping[str, str]) -> Alert:
@@ -96,7 +96,7 @@ def pagerduty(body: Any, headers: Mapping[str, str]) -> Alert:
     incident = a.inner(data, "incident") or data
     thing = a.line(incident.get("id")) or a.line(event.get("id"))
     over = kind in _PAGERDUTY_OVER or incident.get("status") == RESOLVED
-    told = {
+    details = {
         "service": a.within(data, "service", "summary"),
         "urgency": data.get("urgency"),
         "priority": a.within(data, "priority", "summary"),
@@ -112,7 +112,7 @@ def pagerduty(body: Any, headers: Mapping[str, str]) -> Alert:
         title=a.line(a.first(data.get("title"), incident.get("summary"), kind)),
         text=a.text(a.first(data.get("content"), data.get("description"), data.get("resolve_reason"))),
         url=a.url(a.first(incident.get("html_url"), data.get("html_url"))),
-        labels=a.labels(told),
+        labels=a.labels(details),
         started_at=a.time(a.first(data.get("created_at"), event.get("occurred_at"))),
         ended_at=a.time(event.get("occurred_at")) if over else "",
         event=kind,
@@ -127,12 +127,12 @@ def pagerduty_events(body: Any, headers: Mapping[str, str]) -> Alert:
     action = a.line(a.within(body, "event_action"))
     if action not in ("trigger", "acknowledge", "resolve") or not isinstance(body, Mapping):
         raise BadShape("event_action", "is trigger, acknowledge or resolve in PagerDuty's Events API v2")
-    said = a.inner(body, "payload")
-    if action == "trigger" and not said.get("summary"):
+    payload = a.inner(body, "payload")
+    if action == "trigger" and not payload.get("summary"):
         raise BadShape("payload.summary", "is missing: an event that triggers has one")
-    place = {name: said.get(name) for name in ("source", "component", "group", "class")}
+    place = {name: payload.get(name) for name in ("source", "component", "group", "class")}
     named = a.line(body.get("dedup_key"), 2_000) or a.digest(*(a.line(value) for value in place.values()))
-    over, details = action == "resolve", said.get("custom_details")
+    over, details = action == "resolve", payload.get("custom_details")
     links = body.get("links")
     link = (
         next((each.get("href") for each in links if isinstance(each, Mapping)), None)
@@ -142,18 +142,18 @@ def pagerduty_events(body: Any, headers: Mapping[str, str]) -> Alert:
     told = details if isinstance(details, str) else json.dumps(details, indent=2, ensure_ascii=False) if details else ""
     return Alert(
         source="pagerduty-events",
-        id=f"{named}|{a.time(said.get('timestamp'))}" if said.get("timestamp") else named,
+        id=f"{named}|{a.time(payload.get('timestamp'))}" if payload.get("timestamp") else named,
         group=named,
         status=RESOLVED if over else FIRING,
-        severity=a.severity(said.get("severity")),
-        title=a.line(a.first(said.get("summary"), action)),
+        severity=a.severity(payload.get("severity")),
+        title=a.line(a.first(payload.get("summary"), action)),
         text=a.text(told),
         url=a.url(a.first(link, body.get("client_url"))),
         labels=a.labels(place, {"client": body.get("client")}, details),
-        started_at=a.time(said.get("timestamp")),
+        started_at=a.time(payload.get("timestamp")),
         event=action,
         raw=body,
-        state=a.digest(named, action, a.line(said.get("summary"), 2_000), a.line(said.get("severity"))),
+        state=a.digest(named, action, a.line(payload.get("summary"), 2_000), a.line(payload.get("severity"))),
     )
 
 
@@ -164,8 +164,8 @@ def zabbix(body: Any, headers: Mapping[str, str]) -> Alert:
         raise BadShape("event_id", "is missing: use the media type of deploy/zabbix")
     over, problem = str(body.get("event_value")) == "0", a.line(a.first(body.get("trigger_id"), number))
     updated = str(body.get("update_status")) == "1"
-    told = body.get("tags")
-    tags = told if isinstance(told, list) else []
+    raw_tags = body.get("tags")
+    tags = raw_tags if isinstance(raw_tags, list) else []
     labels = a.labels(
         {"host": body.get("host"), "host_ip": body.get("host_ip"), "operational_data": body.get("opdata")},
         {str(tag.get("tag")): tag.get("value") for tag in tags if isinstance(tag, Mapping)},

@@ -43,9 +43,9 @@ def fill(text: str, alert: Alert, hook: str) -> str:
 
     def quoted_within(value: Any) -> str:
         nonlocal left
-        said = quoted(value, min(BLOCK, max(left, 100)))
-        left -= len(said)
-        return said
+        text = quoted(value, min(BLOCK, max(left, 100)))
+        left -= len(text)
+        return text
 
     return template.fill_by({**alert.values(), HOOK: hook}, text, quoted_within, ABSENT)
 
@@ -60,15 +60,15 @@ def quoted(value: Any, most: int = BLOCK) -> str:
     plain = a.text(plain, most)
     if "\n" not in plain:
         return json.dumps(plain, ensure_ascii=False)
-    longest = max((len(found) for found in _FENCE.findall(plain)), default=2)
+    longest = max((len(run) for run in _FENCE.findall(plain)), default=2)
     fence = "`" * (longest + 1)
     return f"\n{fence}\n{plain}\n{fence}"
 
 
 def news(alert: Alert, hook: str) -> str:
     """Return the message that tells a running execution what became of its alert."""
-    what = "is resolved" if alert.resolved else "has news"
-    lines = [f"The alert of the hook {json.dumps(hook)} {what}. {NOTICE}", f"Title: {quoted(alert.title)}"]
+    news_text = "is resolved" if alert.resolved else "has news"
+    lines = [f"The alert of the hook {json.dumps(hook)} {news_text}. {NOTICE}", f"Title: {quoted(alert.title)}"]
     if alert.resolved:
         lines += [f"Ended: {quoted(alert.ended_at)}"] * bool(alert.ended_at)
     else:
@@ -86,8 +86,8 @@ def many(alerts: Sequence[Mapping[str, Any]], hook: str) -> str:
     ]
     for each in alerts[:LISTED]:
         about = [str(each.get(name) or "") for name in ("status", "severity", "started_at")]
-        said = a.cut(json.dumps(each.get("labels") or {}, ensure_ascii=False), 500)
-        lines.append(f"- {quoted(each.get('title'), a.LINE)} ({', '.join(filter(None, about))}) {quoted(said)}")
+        labels = a.cut(json.dumps(each.get("labels") or {}, ensure_ascii=False), 500)
+        lines.append(f"- {quoted(each.get('title'), a.LINE)} ({', '.join(filter(None, about))}) {quoted(labels)}")
     if len(alerts) > LISTED:
         lines.append(f"and {len(alerts) - LISTED} more")
     return "\n".join(lines)

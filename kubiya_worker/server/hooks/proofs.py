@@ -86,16 +86,16 @@ class BadProof(ValueError):
         self.field = field
 
 
-def complete(given: Mapping[str, Any], source: str) -> dict[str, Any]:
+def complete(proof: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return a proof with what its preset says, or else that of the hook's source. Raises BadProof."""
-    named = given.get("preset")
+    named = proof.get("preset")
     if named is not None and named not in PRESETS:
         raise BadProof("preset", f"preset is one of {', '.join(PRESETS)}")
     # A kind of its own is no change of a preset: it begins with nothing.
-    base: Mapping[str, Any] = PRESETS[named] if named else {} if given.get("kind") else PRESETS[source]
-    whole = {**base, **{name: value for name, value in given.items() if name != "preset"}}
+    base: Mapping[str, Any] = PRESETS[named] if named else {} if proof.get("kind") else PRESETS[source]
+    whole = {**base, **{name: value for name, value in proof.items() if name != "preset"}}
     kind = whole["kind"]
-    for name in given.keys() - {"preset", "kind", *SECRETS}:
+    for name in proof.keys() - {"preset", "kind", *SECRETS}:
         if name not in FIELDS[kind]:
             taken = ", ".join(FIELDS[kind]) or "no other field"
             raise BadProof(name, f"a proof of the kind {kind} has no {name}: it takes {taken}")
@@ -116,8 +116,8 @@ def _check_signed(whole: dict[str, Any]) -> None:
         raise BadProof("signed", "signed has {body} once, and may have {timestamp} and {id}")
     for part, header in (("{timestamp}", "timestamp_header"), ("{id}", "id_header")):
         if (part in signed) != bool(whole.get(header)):
-            what = f"signed has {part}, which needs {header}" if part in signed else f"signed has no {part}"
-            raise BadProof(header, what)
+            fault = f"signed has {part}, which needs {header}" if part in signed else f"signed has no {part}"
+            raise BadProof(header, fault)
     if whole.get("tolerance_seconds") and not whole.get("timestamp_header"):
         raise BadProof("tolerance_seconds", "without a signed time there is no tolerance: set timestamp_header")
     whole.setdefault("encoding", "hex")
@@ -153,8 +153,8 @@ def _where(proof: Mapping[str, Any]) -> str:
     return f" in {place}"
 
 
-def _credentials(given: str, proof: Mapping[str, Any]) -> str:
-    scheme, _, rest = given.strip().partition(" ")
+def _credentials(header: str, proof: Mapping[str, Any]) -> str:
+    scheme, _, rest = header.strip().partition(" ")
     if scheme.lower() != proof["kind"]:
         return ""
     if proof["kind"] == BEARER:
@@ -166,24 +166,24 @@ def _credentials(given: str, proof: Mapping[str, Any]) -> str:
     return secret if _same(user, proof["user"]) else ""
 
 
-def _after(given: str, prefix: str) -> str:
-    return given[len(prefix) :].strip() if given.startswith(prefix) else ""
+def _after(value: str, prefix: str) -> str:
+    return value[len(prefix) :].strip() if value.startswith(prefix) else ""
 
 
 def _of_body(body: bytes, field: str) -> str:
     try:
-        found = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError):
         return ""
-    shown = found.get(field) if isinstance(found, dict) else None
+    shown = document.get(field) if isinstance(document, dict) else None
     return shown if isinstance(shown, str) else ""
 
 
 def _signed(
     proof: Mapping[str, Any], secrets: Sequence[str], body: bytes, headers: Mapping[str, str], now: float
 ) -> ShownProof:
-    given, prefix = headers.get(proof["header"].lower(), ""), str(proof.get("prefix") or "")
-    if not given:
+    value, prefix = headers.get(proof["header"].lower(), ""), str(proof.get("prefix") or "")
+    if not value:
         raise NotProven(f"It is not signed: {proof['header']} is missing")
     at = headers.get(str(proof.get("timestamp_header") or "").lower(), "")
     number = headers.get(str(proof.get("id_header") or "").lower(), "")
@@ -191,11 +191,11 @@ def _signed(
     begin, end = (part.replace("{timestamp}", at).replace("{id}", number) for part in (begin, end))
     text = begin.encode() + body + end.encode()
     # A sender with two secrets shows one signature for each; a prefix may itself have the comma between them.
-    shown = [part.removeprefix(prefix) for part in given.replace("," if "," not in prefix else " ", " ").split()]
+    shown = [part.removeprefix(prefix) for part in value.replace("," if "," not in prefix else " ", " ").split()]
     good = ""
     for secret in secrets:
-        made = hmac.new(standard_key(secret), text, "sha256").digest()
-        right = base64.b64encode(made).decode() if proof["encoding"] == "base64" else made.hex()
+        signature = hmac.new(standard_key(secret), text, "sha256").digest()
+        right = base64.b64encode(signature).decode() if proof["encoding"] == "base64" else signature.hex()
         for one in shown:
             if _same(one if proof["encoding"] == "base64" else one.lower(), right):
                 good = right
@@ -213,5 +213,5 @@ def _signed(
     return ShownProof(good, timed=True)
 
 
-def _same(given: str, right: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), right.encode("utf-8", "replace"))
+def _same(shown: str, right: str) -> bool:
+    return hmac.compare_digest(shown.encode("utf-8", "replace"), right.encode("utf-8", "replace"))

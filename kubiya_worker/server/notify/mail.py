@@ -38,8 +38,8 @@ def server_of(channel: dict[str, Any]) -> tuple[str, int]:
 
 async def send(letter: Letter, out: Outgoing) -> None:
     host, port = server_of(letter.channel)
-    found = await out.addresses_of(host, port)
-    session = _Session(letter.channel, host, port, found)
+    addresses = await out.addresses_of(host, port)
+    session = _Session(letter.channel, host, port, addresses)
     try:
         await session.run(_message(letter))
     except smtplib.SMTPRecipientsRefused as error:
@@ -60,21 +60,21 @@ async def send(letter: Letter, out: Outgoing) -> None:
 
 def _message(letter: Letter) -> EmailMessage:
     """Return the mail. Its id is the same at each try, so that servers and readers know what they have already."""
-    made = EmailMessage()
-    made["From"], made["To"] = str(letter.channel["sender"]), ", ".join(letter.channel["to"])
-    made["Subject"] = f"[Kubiya] {letter.data['title']}"
-    made["Date"] = formatdate(letter.at)
-    made["Message-ID"] = f"<{letter.id}@{str(letter.channel['sender']).rpartition('@')[2].strip('<> ')}>"
-    made["Auto-Submitted"] = "auto-generated"  # so that no absence note answers it
-    made.set_content(letter.plain)
-    return made
+    letter_message = EmailMessage()
+    letter_message["From"], letter_message["To"] = str(letter.channel["sender"]), ", ".join(letter.channel["to"])
+    letter_message["Subject"] = f"[Kubiya] {letter.data['title']}"
+    letter_message["Date"] = formatdate(letter.at)
+    letter_message["Message-ID"] = f"<{letter.id}@{str(letter.channel['sender']).rpartition('@')[2].strip('<> ')}>"
+    letter_message["Auto-Submitted"] = "auto-generated"  # so that no absence note answers it
+    letter_message.set_content(letter.plain)
+    return letter_message
 
 
 class _Session:
     """One talk with a mail server, in a thread of its own, which a cancellation ends by closing its socket."""
 
-    def __init__(self, channel: dict[str, Any], host: str, port: int, found: Sequence[Address]) -> None:
-        self._channel, self._host, self._port, self._found = channel, host, port, found
+    def __init__(self, channel: dict[str, Any], host: str, port: int, addresses: Sequence[Address]) -> None:
+        self._channel, self._host, self._port, self._found = channel, host, port, addresses
         self._mode = channel.get("tls") or STARTTLS
         self._socket: socket.socket | None = None
 
@@ -110,10 +110,10 @@ class _Session:
         class MailClient(smtplib.SMTP):
             def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
                 """Connect to a checked address; TLS still asks for the name."""
-                made = session.connect(timeout)
+                connected = session.connect(timeout)
                 if session._mode == TLS:
-                    return ssl.create_default_context().wrap_socket(made, server_hostname=host)
-                return made
+                    return ssl.create_default_context().wrap_socket(connected, server_hostname=host)
+                return connected
 
         with MailClient(self._host, self._port, timeout=PATIENCE) as client:
             if self._mode == STARTTLS:

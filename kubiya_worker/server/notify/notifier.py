@@ -64,10 +64,10 @@ class Notifier:
     def tell(self, organization_id: str, happening: Happening) -> None:
         """Store a delivery for each definition that wants it; call this in the transaction of what happened."""
         definitions = self._definitions.list(organization_id)
-        told = [(each, event) for each in definitions if (event := events.wants(each, happening))]
-        for definition, event in told:
+        wanting = [(each, event) for each in definitions if (event := events.wants(each, happening))]
+        for definition, event in wanting:
             self.add(definition, happening, event)
-        for definition, event in told:
+        for definition, event in wanting:
             if event in events.WAITING:
                 self._add_next(definitions, definition, happening, event)
 
@@ -77,18 +77,18 @@ class Notifier:
         seconds, definition, seen = 0.0, first, {first["id"]}
         while then := definition.get("then"):
             seconds += 60.0 * then["after_minutes"]
-            found = by_name.get(then["notification"])
-            if found is None or found["id"] in seen:
+            following = by_name.get(then["notification"])
+            if following is None or following["id"] in seen:
                 return
-            definition = found
-            seen.add(found["id"])
-            if found["enabled"]:
-                self.add(found, happening, event, seconds)
+            definition = following
+            seen.add(following["id"])
+            if following["enabled"]:
+                self.add(following, happening, event, seconds)
 
     def add(self, definition: Object, happening: Happening, event: str, after: float = 0.0) -> str:
         """Store a delivery, for so many seconds later, and return its id; an empty text where it was told before."""
         now = time.time()
-        made = self._deliveries.add(
+        delivery_id = self._deliveries.add(
             definition["organization_id"],
             definition["id"],
             happening.key,
@@ -98,7 +98,7 @@ class Notifier:
             approval_id=happening.approval_id,
         )
         self.wake()
-        return made
+        return delivery_id
 
     # -- sending
 
@@ -201,9 +201,9 @@ class Notifier:
         channel, organization = definition["channel"], definition["organization_id"]
         values: dict[str, str] = {}
         for name in templates.secrets_in(channel):
-            found = self._secrets.value(organization, name)
-            if found is not None:
-                value, source = found
+            secret = self._secrets.value(organization, name)
+            if secret is not None:
+                value, source = secret
                 values[name] = value if value is not None else await asyncio.to_thread(self._sources.read, str(source))
         filled: Object = templates.resolve(channel, {}, f"the notification {definition['name']}", values)
         return filled

@@ -19,7 +19,7 @@ CATCH_UP: Final = 60  # seconds
 DEFAULT_SKILL: Final[Object] = {"name": "shell", "type": "shell", "description": "Runs commands"}
 
 
-def new_environment(given: Object) -> Object:
+def new_environment(fields: Object) -> Object:
     defaults: Object = {
         "display_name": None,
         "description": None,
@@ -28,10 +28,10 @@ def new_environment(given: Object) -> Object:
         "execution_environment": {},
         "status": "ready",
     }
-    return {**defaults, **_without_name(given)}
+    return {**defaults, **_without_name(fields)}
 
 
-def new_queue(given: Object, environment_id: str) -> Object:
+def new_queue(fields: Object, environment_id: str) -> Object:
     defaults: Object = {
         "display_name": None,
         "description": None,
@@ -40,14 +40,14 @@ def new_queue(given: Object, environment_id: str) -> Object:
         "heartbeat_interval": HEARTBEAT_INTERVAL,
         "tags": [],
         "settings": {},
-        "ephemeral": str(given.get("name") or "").startswith("local-exec"),
+        "ephemeral": str(fields.get("name") or "").startswith("local-exec"),
         "single_execution_mode": False,
         "created_by": None,
     }
-    return {**defaults, **_without_name(given), "environment_id": environment_id}
+    return {**defaults, **_without_name(fields), "environment_id": environment_id}
 
 
-def new_agent(given: Object) -> Object:
+def new_agent(fields: Object) -> Object:
     """Return a new agent with its skills {id, name, type, configuration, enabled}; without any it gets the shell."""
     defaults: Object = {
         "description": None,
@@ -66,11 +66,11 @@ def new_agent(given: Object) -> Object:
         "state": {},
         "error_message": None,
     }
-    given = _without_name(given)
-    return {**defaults, **given, "skills": [skill(s) for s in given.get("skills", [DEFAULT_SKILL])]}
+    fields = _without_name(fields)
+    return {**defaults, **fields, "skills": [skill(s) for s in fields.get("skills", [DEFAULT_SKILL])]}
 
 
-def new_team(given: Object) -> Object:
+def new_team(fields: Object) -> Object:
     defaults: Object = {
         "description": None,
         "runtime": "default",
@@ -79,22 +79,22 @@ def new_team(given: Object) -> Object:
         "environment_ids": [],
         "status": "active",
     }
-    given = _without_name(given)
-    return {**defaults, **given, "skills": [skill(s) for s in given.get("skills", [])]}
+    fields = _without_name(fields)
+    return {**defaults, **fields, "skills": [skill(s) for s in fields.get("skills", [])]}
 
 
-def new_skill(given: Object) -> Object:
+def new_skill(fields: Object) -> Object:
     """Return a new skill that agents and teams name."""
     defaults: Object = {"type": None, "description": "", "icon": None, "enabled": True, "configuration": {}}
-    return {**defaults, **_without_name(given)}
+    return {**defaults, **_without_name(fields)}
 
 
-def new_mcp_server(given: Object) -> Object:
+def new_mcp_server(fields: Object) -> Object:
     """Return a new MCP server that agents, teams and environments name; null is a worker's default."""
-    return {**dict.fromkeys(sorted(mcp_keys.OWN - {"disabled", "autoApprove"})), **_without_name(given)}
+    return {**dict.fromkeys(sorted(mcp_keys.OWN - {"disabled", "autoApprove"})), **_without_name(fields)}
 
 
-def new_model(given: Object) -> Object:
+def new_model(fields: Object) -> Object:
     """Return a new model for queues' lists; `queues` are ids, and none stand for all."""
     defaults: Object = {
         "description": None,
@@ -106,10 +106,10 @@ def new_model(given: Object) -> Object:
         "extra_headers": None,
         "compatibility": None,
     }
-    return {**defaults, **_without_name(given)}
+    return {**defaults, **_without_name(fields)}
 
 
-def new_rule(given: Object) -> Object:
+def new_rule(fields: Object) -> Object:
     defaults: Object = {
         "description": None,
         "scope_value": None,
@@ -124,10 +124,10 @@ def new_rule(given: Object) -> Object:
         "action": "ask",
         "argument_pattern": None,
     }
-    return {**defaults, **_without_name(given)}
+    return {**defaults, **_without_name(fields)}
 
 
-def new_job(given: Object) -> Object:
+def new_job(fields: Object) -> Object:
     """Return a new job without its webhook's secret, which is stored separately."""
     defaults: Object = {
         "description": None,
@@ -149,16 +149,16 @@ def new_job(given: Object) -> Object:
         "execution_environment": {},
         "error_message": None,
     }
-    return {**defaults, **{k: v for k, v in _without_name(given).items() if k != "webhook_secret"}}
+    return {**defaults, **{k: v for k, v in _without_name(fields).items() if k != "webhook_secret"}}
 
 
-def new_notification(given: Object) -> Object:
+def new_notification(fields: Object) -> Object:
     defaults: Object = {"description": None, "enabled": True, "channel": None, "events": [], "filters": {}}
     defaults |= {"quiet_hours": None, "then": None, "budget_percent": None}
-    return {**defaults, **_without_name(given)}
+    return {**defaults, **_without_name(fields)}
 
 
-def new_hook(given: Object) -> Object:
+def new_hook(fields: Object) -> Object:
     """Return a new hook; the agent or team that it is for is stored by its id."""
     defaults: Object = {
         "description": None,
@@ -179,7 +179,7 @@ def new_hook(given: Object) -> Object:
         "priority": None,
         "reply": None,
     }
-    return {**defaults, **{k: v for k, v in _without_name(given).items() if k not in ("agent", "team")}}
+    return {**defaults, **{k: v for k, v in _without_name(fields).items() if k not in ("agent", "team")}}
 
 
 def skill(raw: Object) -> Object:
@@ -198,5 +198,5 @@ def skill(raw: Object) -> Object:
     }
 
 
-def _without_name(given: Object) -> Object:
-    return {k: v for k, v in given.items() if k != "name"}
+def _without_name(fields: Object) -> Object:
+    return {k: v for k, v in fields.items() if k != "name"}

@@ -101,18 +101,18 @@ class ExecutionQuery:
             "requester": [self.requester] if self.requester else [],
             "queue_id": [self.queue_id] if self.queue_id else sorted(self.scope.queues or ()),
         }
-        usable = ((column, found) for column, found in values.items() if 0 < len(found) <= MOST_VALUES)
+        usable = ((column, texts) for column, texts in values.items() if 0 < len(texts) <= MOST_VALUES)
         return next(usable, ("status", sorted(self.statuses)) if self.statuses else None)
 
     @property
     def is_exact(self) -> bool:
         """Return whether the statement finds these and no others, so that a part of the list can be skipped unread."""
         scope = (self.scope.agents is not None, self.scope.queues is not None)
-        given = [self.statuses, self.queue_id, self.entity_id, self.requester, *scope]
+        exact = [self.statuses, self.queue_id, self.entity_id, self.requester, *scope]
         begins = self.begins_with()
         if self.kind or self.text or self.beginning or self.waits:
             return False
-        return not any(given) if begins is None else sum(map(bool, given)) == 1 and len(begins[1]) == 1
+        return not any(exact) if begins is None else sum(map(bool, exact)) == 1 and len(begins[1]) == 1
 
 
 def find(
@@ -143,20 +143,20 @@ def find(
         base = base.where(here > there if query.oldest else here < there)
     base = base.order_by(*(column.asc() if query.oldest else column.desc() for column in order))
     first = min if query.oldest else max  # of places, in the order of the list
-    found: list[Place] = []
+    places: list[Place] = []
     end: Place | None = None
     statements = [base.where(T.c.id.in_(few))] if few else _statements(query, base)
     for statement in statements:
         hits, last = _look(reader, query, statement, LOOKED_AT // len(statements), skip, limit + 1)
-        found += hits
+        places += hits
         if last is not None:
             end = last if end is None else first(end, last)
-    found.sort(reverse=not query.oldest)
+    places.sort(reverse=not query.oldest)
     if end is not None:  # what is behind it was looked at by some statements, and not by all
-        found = [place for place in found if first(place, end) == place]
-    if len(found) > limit:
-        found, end = found[:limit], found[limit - 1]
-    return [key for _, key in found], end
+        places = [place for place in places if first(place, end) == place]
+    if len(places) > limit:
+        places, end = places[:limit], places[limit - 1]
+    return [key for _, key in places], end
 
 
 def _look(
@@ -198,5 +198,5 @@ def _statements(query: ExecutionQuery, base: Select[Any]) -> list[Select[Any]]:
 
 
 def _begins(column: Any, text: str) -> ColumnElement[bool]:
-    found: ColumnElement[bool] = and_(column >= text, column < text + LAST_CHARACTER)
-    return found
+    condition: ColumnElement[bool] = and_(column >= text, column < text + LAST_CHARACTER)
+    return condition

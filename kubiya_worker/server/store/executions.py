@@ -64,8 +64,8 @@ def within_reach(reader: Reader, organization_id: str, scope: Scope, execution_i
 
 
 def status_of(reader: Reader, execution_id: str) -> str | None:
-    found: str | None = reader.execute(_STATUS, {"id": execution_id}).scalar()
-    return found
+    status: str | None = reader.execute(_STATUS, {"id": execution_id}).scalar()
+    return status
 
 
 def next_status(current: str, asked: str, *, by_worker: bool = True) -> str:
@@ -102,9 +102,9 @@ class Executions:
         with self._db.transaction():
             self._db.execute(_INSERT, {**row, **hidden})
             self._db.hold(row["id"])
-            made = {**data, **row}
-            self.told(made, "start", None, {name: made.get(name) for name in STARTED})
-        return made
+            created = {**data, **row}
+            self.told(created, "start", None, {name: created.get(name) for name in STARTED})
+        return created
 
     def told(
         self,
@@ -124,12 +124,12 @@ class Executions:
     def owner(self, execution_id: str) -> str | None:
         """Return the organization of an execution, the only fact that storing an event needs."""
         if execution_id not in self._owners or self._db.shared:  # another process may have deleted it
-            found: str | None = self._db.execute(_OWNER, {"id": execution_id}).scalar()
-            if found is None:
+            organization_id: str | None = self._db.execute(_OWNER, {"id": execution_id}).scalar()
+            if organization_id is None:
                 return None
             if len(self._owners) > 10_000:
                 self._owners.clear()
-            self._owners[execution_id] = found
+            self._owners[execution_id] = organization_id
         return self._owners[execution_id]
 
     def place(self, execution_id: str) -> tuple[str, str] | None:
@@ -154,21 +154,21 @@ class Executions:
         It has those of `env_vars`, `mcp_servers` and `configuration` that the run was given. Raises ConfigurationError
         when it cannot be opened.
         """
-        found = self._db.execute(_ENVIRONMENT, {"id": execution_id}).scalar()
-        if not found:
+        sealed = self._db.execute(_ENVIRONMENT, {"id": execution_id}).scalar()
+        if not sealed:
             return {}
-        if not is_sealed(found):  # a row of a version before secrets: the variables as they are
-            return {"env_vars": variables} if (variables := json.loads(found)) else {}
-        told: dict[str, Any] = json.loads(self._seal.open(found, _place(execution_id)))
-        return told
+        if not is_sealed(sealed):  # a row of a version before secrets: the variables as they are
+            return {"env_vars": variables} if (variables := json.loads(sealed)) else {}
+        own: dict[str, Any] = json.loads(self._seal.open(sealed, _place(execution_id)))
+        return own
 
     def environment(self, execution_id: str) -> dict[str, str]:
         variables: dict[str, str] = self.own(execution_id).get("env_vars") or {}
         return variables
 
     def _sealed(self, own: dict[str, Any], execution_id: str) -> str:
-        told = {part: value for part, value in own.items() if value}
-        return self._seal.close(dumps(told), _place(execution_id)) if told else "{}"
+        filled = {part: value for part, value in own.items() if value}
+        return self._seal.close(dumps(filled), _place(execution_id)) if filled else "{}"
 
     async def search(
         self,
@@ -227,8 +227,8 @@ class Executions:
 
         They are of all organizations, in the order of their ids, and come after the id `after`.
         """
-        told = select(schema.outbox.c.id).where(schema.outbox.c.execution_id == T.c.id).exists()
-        query = _ALL.where(T.c.status.in_(OPEN), T.c.id > after, T.c.updated_at < unchanged_since, ~told)
+        unsent = select(schema.outbox.c.id).where(schema.outbox.c.execution_id == T.c.id).exists()
+        query = _ALL.where(T.c.status.in_(OPEN), T.c.id > after, T.c.updated_at < unchanged_since, ~unsent)
         return [self._object(row) for row in self._db.execute(query.order_by(T.c.id).limit(limit))]
 
 

@@ -89,8 +89,8 @@ class NotificationDeliveries:
             "data": dumps(data),
         }
         with self._db.transaction():
-            made = self._db.execute(_ADD, row).rowcount
-        return str(row["id"]) if made else ""
+            added = self._db.execute(_ADD, row).rowcount
+        return str(row["id"]) if added else ""
 
     def get(self, key: str) -> NotificationDelivery | None:
         row = self._db.execute(select(T).where(T.c.id == key)).first()
@@ -109,8 +109,8 @@ class NotificationDeliveries:
     def due_at(self, without: Iterable[str]) -> float | None:
         """Return when the next delivery is to be tried, but for those of some definitions; None without any."""
         query = select(func.min(T.c.due_at)).where(T.c.state == WAITING, T.c.notification_id.not_in(list(without)))
-        found: float | None = self._db.execute(query).scalar()
-        return found
+        moment: float | None = self._db.execute(query).scalar()
+        return moment
 
     def began(self, delivery: NotificationDelivery, again_at: float) -> None:
         """Count a try before it is made; after a crash in it, it is tried again at `again_at`."""
@@ -133,9 +133,9 @@ class NotificationDeliveries:
             self._db.execute(update(T).where(others).values(due_at=again_at))
 
     def ended(self, delivery: NotificationDelivery, state: str, now: float, error: str | None = None) -> None:
-        told = None if error is None else error[:LONGEST_ERROR]
+        reason = None if error is None else error[:LONGEST_ERROR]
         with self._db.transaction():
-            self._db.execute(update(T).where(T.c.id == delivery.id).values(state=state, ended_at=now, error=told))
+            self._db.execute(update(T).where(T.c.id == delivery.id).values(state=state, ended_at=now, error=reason))
 
     def look_again(self, notification_id: str, now: float) -> None:
         """Let what was never tried be looked at now, unless it is for when nobody answers, which has its own time."""
@@ -162,17 +162,17 @@ class NotificationDeliveries:
     def tallies(self, organization_id: str) -> dict[str, Object]:
         """Return {waiting, sent, dead, dropped, last_error} of each definition that has some."""
         query = select(T.c.notification_id, T.c.state, func.count()).where(T.c.organization_id == organization_id)
-        found: dict[str, Object] = {}
+        tallies: dict[str, Object] = {}
         for key, state, count in self._db.execute(query.group_by(T.c.notification_id, T.c.state)):
-            found.setdefault(key, {**dict.fromkeys(STATES, 0), "last_error": None})[state] = count
+            tallies.setdefault(key, {**dict.fromkeys(STATES, 0), "last_error": None})[state] = count
         place = func.row_number().over(partition_by=T.c.notification_id, order_by=T.c.created_at.desc()).label("place")
         failed = select(T.c.notification_id, T.c.error, place).where(
             T.c.organization_id == organization_id, T.c.state.in_((WAITING, DEAD)), T.c.error.is_not(None)
         )
         last = failed.subquery()
         for key, error in self._db.execute(select(last.c.notification_id, last.c.error).where(last.c.place == 1)):
-            found[key]["last_error"] = error
-        return found
+            tallies[key]["last_error"] = error
+        return tallies
 
     def forget_old(self, now: float) -> None:
         with self._db.transaction():

@@ -83,7 +83,7 @@ def all_records(api: Api) -> list[Object]:
 
 
 async def given(call: Call) -> Any:
-    return call.given
+    return call.fields
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_workers_route_takes_fields_and_filters_that_it_does_not_know(api: Api
 
 def test_a_handler_gets_its_filters_and_the_parameters_of_its_path(api: Api) -> None:
     async def handler(call: Call) -> Any:
-        return [call.path("entity"), call.filters(Aged).age, call.given, call.person.name]
+        return [call.path("entity"), call.filters(Aged).age, call.fields, call.person.name]
 
     edge = Edge("GET", "/agents/{entity}", handler, query=Aged)
     assert Served(api, edge).ask("GET", "/agents/ops?age=7").json() == ["ops", 7, {}, "local user"]
@@ -266,10 +266,10 @@ def test_a_request_that_lost_a_race_is_run_again(api: Api, monkeypatch: pytest.M
     tries: list[Object] = []
 
     async def handler(call: Call) -> Any:
-        tries.append(call.given)
+        tries.append(call.fields)
         if len(tries) < 3:
             raise Stale
-        return call.given
+        return call.fields
 
     answer = Served(api, Edge("POST", "/agents", handler, body=Named)).ask("POST", "/agents", json={"name": "a"})
     assert (answer.status_code, tries) == (200, [{"name": "a"}] * 3)
