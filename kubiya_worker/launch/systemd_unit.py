@@ -84,9 +84,42 @@ def unit(
     service_definition: Service, version: int = OLDEST, secrets: Path | None = None, *, namespaces: bool = True
 ) -> str:
     """Return the unit's text, which holds no secrets. Pure. `namespaces`: whether this user may create namespaces."""
-    folder = f"{service.PREFIX}/{service_definition.name.removeprefix(f'{service.PREFIX}-')}"
+    number = "" if service_definition.instance == 1 else f" ({service_definition.instance})"
+    user_flag = "" if service_definition.system else "--user "
+    network = ["Wants=network-online.target", "After=network-online.target"] if service_definition.system else []
+    lines = [
+        f"{MARK} for {service_definition.queue}{number}; the next installation writes it anew.",
+        f"# Changes of yours: systemctl {user_flag}edit {service_definition.name}",
+        "",
+        "[Unit]",
+        f"Description=Kubiya worker of the queue {escaped(service_definition.queue)}{number}",
+        *network,
+        "# A network that is away is tried for ever.",
+        "StartLimitIntervalSec=0",
+        "",
+        "[Service]",
+        *_program(service_definition, secrets or secrets_folder(service_definition)),
+        "",
+        *_restarts(service_definition, version),
+        "",
+        *_folders_and_hardening(service_definition, namespaces),
+        "",
+        "[Install]",
+        f"WantedBy={'multi-user' if service_definition.system else 'default'}.target",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _folder(service_definition: Service) -> str:
+    """Return the name of the service's folder below those of systemd. Pure."""
+    return f"{service.PREFIX}/{service_definition.name.removeprefix(f'{service.PREFIX}-')}"
+
+
+def _program(service_definition: Service, credentials_folder: Path) -> list[str]:
+    """Return what is run, with its environment and its credentials. Pure."""
+    folder = _folder(service_definition)
     state, run = f"%S/{folder}", f"%t/{folder}"
-    credentials_folder = secrets or secrets_folder(service_definition)
     # These values contain systemd specifiers on purpose; all others are escaped.
     specifiers = {
         "HOME": state,
@@ -99,61 +132,52 @@ def unit(
         **{f"{name}_FILE": f"%d/{service.credential_of(name)}" for name in service_definition.secrets},
         **{name: f"%d/{service.credential_of(name)}" for name in service_definition.files},
     }
-    credentials = [
-        *(
-            (service.credential_of(name), str(credentials_folder / service.credential_of(name)))
-            for name in service_definition.secrets
-        ),
-        *((service.credential_of(name), path) for name, path in service_definition.files.items()),
-    ]
-    network = ["Wants=network-online.target", "After=network-online.target"] if service_definition.system else []
-    backoff = ["RestartSteps=8", "RestartMaxDelaySec=300"] if version >= WITH_BACKOFF else []
-    number = "" if service_definition.instance == 1 else f" ({service_definition.instance})"
-    lines = [
-        f"{MARK} for {service_definition.queue}{number}; the next installation writes it anew.",
-        f"# Changes of yours: systemctl {'' if service_definition.system else '--user '}edit {service_definition.name}",
-        "",
-        "[Unit]",
-        f"Description=Kubiya worker of the queue {escaped(service_definition.queue)}{number}",
-        *network,
-        "# A network that is away is tried for ever.",
-        "StartLimitIntervalSec=0",
-        "",
-        "[Service]",
+    paths = {
+        **{name: str(credentials_folder / service.credential_of(name)) for name in service_definition.secrets},
+        **service_definition.files,
+    }
+    return [
         "Type=notify",
         "NotifyAccess=main",
         f"ExecStart={' '.join(argument(word) for word in service_definition.argv)}",
         f"WorkingDirectory=-{state}",
         *(f'Environment="{name}={value}"' for name, value in specifiers.items()),
         *(f"Environment={quoted(f'{name}={value}')}" for name, value in service_definition.environment.items()),
-        *(f"LoadCredential={name}:{escaped(path)}" for name, path in credentials),
+        *(f"LoadCredential={service.credential_of(name)}:{escaped(path)}" for name, path in paths.items()),
         f"SyslogIdentifier={service.PREFIX}",
-        "",
+    ]
+
+
+def _restarts(service_definition: Service, version: int) -> list[str]:
+    """Return when it counts as started, when it is started again, and how it is stopped. Pure."""
+    return [
         "# Active once it polls; ended when it is silent.",
         "TimeoutStartSec=600",
         f"WatchdogSec={WATCHDOG:g}",
         "Restart=on-failure",
         "RestartSec=2",
-        *backoff,
+        *(["RestartSteps=8", "RestartMaxDelaySec=300"] if version >= WITH_BACKOFF else []),
         "# Wrong usage, a wrong key, a wrong setting: tried once.",
         f"RestartPreventExitStatus={EX_USAGE} {EX_NOPERM} {EX_CONFIG}",
         *(KEEPS_COMMANDS if service_definition.keeps_commands else ENDS_COMMANDS),
         f"TimeoutStopSec={service_definition.stop_within:g}",
-        "",
+    ]
+
+
+def _folders_and_hardening(service_definition: Service, namespaces: bool) -> list[str]:
+    """Return what it may write, and what it may not do. Pure."""
+    folder = _folder(service_definition)
+    lines = [
         f"StateDirectory={folder}",
         "StateDirectoryMode=0700",
         f"RuntimeDirectory={folder}",
         "RuntimeDirectoryMode=0700",
         *HARDENING.splitlines(),
-        *(SYSTEM_HARDENING if service_definition.system else USER_HARDENING).splitlines(),
-        *([] if service_definition.system else [f"ReadWritePaths=-{state} -{run}"]),
-        *(["PrivateUsers=yes"] if namespaces and not service_definition.system else []),
-        "",
-        "[Install]",
-        f"WantedBy={'multi-user' if service_definition.system else 'default'}.target",
-        "",
     ]
-    return "\n".join(lines)
+    if service_definition.system:
+        return [*lines, *SYSTEM_HARDENING.splitlines()]
+    private = ["PrivateUsers=yes"] if namespaces else []
+    return [*lines, *USER_HARDENING.splitlines(), f"ReadWritePaths=-%S/{folder} -%t/{folder}", *private]
 
 
 def template(python: str) -> str:
