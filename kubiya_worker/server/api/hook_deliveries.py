@@ -27,6 +27,7 @@ from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import REFUSALS, ApiError, refusal
 from kubiya_worker.server.request_body import parsed, received
 from kubiya_worker.server.responses import reply, unauthorized
+from kubiya_worker.server.store.hooks import HookDelivery
 from kubiya_worker.server.store.records import Object
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def _keep_refused(plane: Plane, hook: Object, request: Request, size: int, reaso
     if not plane.hook_pace.may_keep(hook["id"], now):
         return
     kept = {"reason": reason, "address": address_of(request), "bytes": size}
-    plane.stores.hooks.keep(hook["id"], now, decision.REFUSED, kept)
+    plane.stores.hooks.keep(hook["id"], now, HookDelivery(verdict=decision.REFUSED, data=kept))
 
 
 def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownProof, raw: bytes, now: float) -> Response:
@@ -135,7 +136,9 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
         alert = _read(hook, request, raw, hidden)
     except (BadShape, ApiError) as error:
         reason = str(error) if isinstance(error, BadShape) else _words(error)
-        plane.stores.hooks.keep(hook["id"], now, decision.MALFORMED, {**about, "reason": reason}, body=text)
+        plane.stores.hooks.keep(
+            hook["id"], now, HookDelivery(verdict=decision.MALFORMED, data={**about, "reason": reason}, body=text)
+        )
         return reply({"detail": reason}, 422)
     known = _known(plane, hook, proof, alert.number)
     if known is not None:
@@ -143,7 +146,7 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
     if not hook["enabled"]:
         reason = "The hook is disabled"
         kept = {**about, "reason": reason, "alert": alert.facts()}
-        plane.stores.hooks.keep(hook["id"], now, decision.DISABLED, kept, body=text)
+        plane.stores.hooks.keep(hook["id"], now, HookDelivery(verdict=decision.DISABLED, data=kept, body=text))
         return reply({"detail": reason}, 409)
     person = of_hook(hook, address_of(request))
     call = hook_runs.call_of(plane, hook, address_of(request), request)
@@ -156,7 +159,7 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
         # The sender may try again: what is missing here can come back.
         reason = _words(error)
         kept = {**about, "reason": reason, "alert": alert.facts()}
-        plane.stores.hooks.keep(hook["id"], now, decision.FAILED, kept, body=text)
+        plane.stores.hooks.keep(hook["id"], now, HookDelivery(verdict=decision.FAILED, data=kept, body=text))
         answer = reply({"detail": "The delivery cannot be worked on now"}, 503)
         answer.headers["Retry-After"] = "30"
         return answer

@@ -31,7 +31,7 @@ from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store.database import dumps
 from kubiya_worker.server.store.executions import Execution
-from kubiya_worker.server.store.hooks import thread_of
+from kubiya_worker.server.store.hooks import HookDelivery, thread_of
 from kubiya_worker.server.store.records import Object
 
 NAMESPACE: Final = uuid.UUID("5d1c5f0e-6f0b-5e55-9a3c-6a0f7b1f8f10")  # any, but always this one
@@ -65,7 +65,7 @@ def _seconds(execution: Execution | None) -> float:
     return datetime.fromisoformat(ended).timestamp() if ended else 0.0
 
 
-def take(call: Call, hook: Object, alert: Alert, now: float, kept: Object, **proof: str) -> Object:
+def take(call: Call, hook: Object, alert: Alert, now: float, kept: Object, *, signature: str = "") -> Object:
     """Do what the alert asks for, and keep the delivery, in one transaction; return the answer.
 
     Raises ApiError when a run should start and cannot.
@@ -81,16 +81,15 @@ def take(call: Call, hook: Object, alert: Alert, now: float, kept: Object, **pro
             **({"page": run_starts.page_of(execution_id)} if execution_id else {}),
         }
         kept = {**kept, "reason": verdict.reason, "alert": alert.facts(), "answer": answer}
-        plane.stores.hooks.keep(
-            hook["id"],
-            now,
-            verdict.verdict,
-            kept,
+        delivery = HookDelivery(
+            verdict=verdict.verdict,
+            data=kept,
             body=dumps(alert.raw),
+            signature=signature,
             number=alert.number,
             execution_id=execution_id,
-            **proof,
         )
+        plane.stores.hooks.keep(hook["id"], now, delivery)
     return answer
 
 

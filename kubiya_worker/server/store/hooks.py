@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import delete, func, insert, or_, select, update
@@ -24,6 +25,28 @@ KEPT_REFUSED: Final = 50  # of those without a proof, which anybody can send
 REMEMBERED: Final = 30 * 86_400.0  # seconds that a thing is remembered after its last run
 BODY: Final = 65_536  # characters of a body that are kept
 _WAITING: Final = Prepared(select(H).where(H.c.id.in_(select(T.c.hook_id).where(T.c.held.is_not(None)).distinct())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HookDelivery:
+    """A delivery as it is kept: what was decided about it, and by what a repetition of it is known."""
+
+    verdict: str
+    data: Object
+    body: str = ""
+    signature: str = ""
+    number: str = ""  # that the sender gave it
+    execution_id: str = ""
+
+    def row(self) -> Object:
+        return {
+            "verdict": self.verdict,
+            "signature": self.signature or None,
+            "number": self.number or None,
+            "execution_id": self.execution_id or None,
+            "data": dumps(self.data),
+            "body": self.body[:BODY] or None,
+        }
 
 
 class Hooks(Records):
@@ -100,29 +123,9 @@ class Hooks(Records):
         answer = json.loads(row.data).get("answer") if row else None
         return dict(answer) if answer else None
 
-    def keep(
-        self,
-        hook_id: str,
-        now: float,
-        verdict: str,
-        data: Object,
-        *,
-        body: str = "",
-        signature: str = "",
-        number: str = "",
-        execution_id: str = "",
-    ) -> int:
+    def keep(self, hook_id: str, now: float, delivery: HookDelivery) -> int:
         """Store a delivery and return its number. Older ones than are kept go."""
-        row = {
-            "hook_id": hook_id,
-            "taken_at": now,
-            "verdict": verdict,
-            "signature": signature or None,
-            "number": number or None,
-            "execution_id": execution_id or None,
-            "data": dumps(data),
-            "body": body[:BODY] or None,
-        }
+        row = {"hook_id": hook_id, "taken_at": now, **delivery.row()}
         refused = D.c.verdict == "refused"
         with self._db.transaction():
             made = int(self._db.execute(insert(D), row).inserted_primary_key[0])

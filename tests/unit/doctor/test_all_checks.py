@@ -1,4 +1,4 @@
-"""Which checks there are, and the two findings that join several questions: settings, and the model's endpoints."""
+"""A report has the checks that its settings allow; two findings join several questions: settings, and endpoints."""
 
 from __future__ import annotations
 
