@@ -59,17 +59,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _options(argv: Sequence[str]) -> dict[str, int] | None:
-    found: dict[str, int] = {}
+    descriptors: dict[str, int] = {}
     rest = list(argv)
     while rest:
         name = rest.pop(0)
         if name == "--foreground":
-            found[name] = 1
+            descriptors[name] = 1
         elif name in ("--spec-fd", "--ready-fd") and rest and rest[0].isdecimal():
-            found[name] = int(rest.pop(0))
+            descriptors[name] = int(rest.pop(0))
         else:
             return None
-    return found if "--spec-fd" in found else None
+    return descriptors if "--spec-fd" in descriptors else None
 
 
 def _answer(owner: ownership.Owner) -> int:

@@ -36,8 +36,10 @@ class Orphans:
         kill_at = self._clock() + grace
 
         def left() -> list[processes.Process]:
-            found = processes.remains(self._table, os.getpid(), child.pid, child.run, reaper=self._reaper, but=but())
-            return kept.without(found, self._keep, self._table)
+            remaining = processes.remains(
+                self._table, os.getpid(), child.pid, child.run, reaper=self._reaper, but=but()
+            )
+            return kept.without(remaining, self._keep, self._table)
 
         def look() -> None:
             remaining, over = left(), self._clock() - kill_at

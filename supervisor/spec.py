@@ -190,15 +190,15 @@ class Spec:
 
         `notify` is the address of the notify socket; "": there is none.
         """
-        made = {key: value for key, value in inherited.items() if key not in _OURS and key not in self.unset}
-        made.update(self.env)
+        environment = {key: value for key, value in inherited.items() if key not in _OURS and key not in self.unset}
+        environment.update(self.env)
         if notify:
-            made["NOTIFY_SOCKET"] = notify
+            environment["NOTIFY_SOCKET"] = notify
             if self.watchdog:
-                made["WATCHDOG_USEC"] = str(int(self.watchdog * 1_000_000))
+                environment["WATCHDOG_USEC"] = str(int(self.watchdog * 1_000_000))
         if self.keep:
-            made[kept.VARIABLE] = self.keep
-        return made
+            environment[kept.VARIABLE] = self.keep
+        return environment
 
     def command(self) -> ChildCommand:
         """Return the program as a guard runs it."""

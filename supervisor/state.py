@@ -86,9 +86,9 @@ class StateFile:
 
     def write(self) -> bool:
         """Write the state file. Return whether that worked; on a full disk the old file stays."""
-        done = replace(self.path, json.dumps(self.to_dict(), indent=1) + "\n")
-        self.written = self.written or done
-        return done
+        written = replace(self.path, json.dumps(self.to_dict(), indent=1) + "\n")
+        self.written = self.written or written
+        return written
 
 
 def read(path: str) -> dict[str, Any]:

@@ -138,5 +138,5 @@ def difference(each: dict[str, Any]) -> str:
 
 def _summary(changes: Sequence[dict[str, Any]], dry_run: bool) -> str:
     counts = Counter(str(change.get("action")) for change in changes)
-    told = ", ".join(f"{counts[action]} {action}" for action in ACTIONS if counts[action])
-    return f"{told or 'nothing to do'}{'; dry run, so nothing was changed' if dry_run else ''}"
+    tally = ", ".join(f"{counts[action]} {action}" for action in ACTIONS if counts[action])
+    return f"{tally or 'nothing to do'}{'; dry run, so nothing was changed' if dry_run else ''}"

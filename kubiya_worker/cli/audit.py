@@ -60,23 +60,23 @@ def ls(
     """
     now = datetime.now(UTC)
     times = {"since": since, "until": until}
-    found = connect().audit(
+    records = connect().audit(
         {name: moment(text, now) for name, text in times.items() if text}
         | {"person": person, "action": action, "object": thing, "outcome": "refused" if refused else ""},
         lines,
     )
     if output == "json":
-        for record in reversed(found):
+        for record in reversed(records):
             print(chain.line_of(record))
         return
     if output != tables.TEXT:
-        tables.show(found[::-1], COLUMNS, output, none="No record fits.")
+        tables.show(records[::-1], COLUMNS, output, none="No record fits.")
         return
-    if not found:
+    if not records:
         print("No record fits.", file=sys.stderr)
         return
     paint = Paint.for_stream(sys.stdout)
-    for record in reversed(found):
+    for record in reversed(records):
         print(_line(record, paint))
 
 
@@ -88,9 +88,9 @@ def _line(record: dict[str, Any], paint: Paint) -> str:
     about = one_line(str(thing.get("name") or thing.get("id") or ""), 60)
     refused = f"  refused: {record.get('detail')}" if record.get("outcome") == "refused" else ""
     head = f"{record.get('seq')}  {str(record.get('at'))[:19]}Z  {name}{address}  "
-    done = paint.bold(f"{record.get('action')} {about}")
+    deed = paint.bold(f"{record.get('action')} {about}")
     why = f"  because: {record['reason']}" if record.get("reason") else ""
-    return f"{head}{done}{one_line(refused, LONGEST)}{one_line(why, LONGEST)}{paint.dim(_fields(record))}"
+    return f"{head}{deed}{one_line(refused, LONGEST)}{one_line(why, LONGEST)}{paint.dim(_fields(record))}"
 
 
 def _who(record: Mapping[str, Any]) -> str:
@@ -180,18 +180,18 @@ def _head(text: str) -> chain.Head:
 def _told(lines: Iterator[str], heads: list[chain.Head], after: chain.Head, cut: chain.Head) -> int:
     """Print each problem, or how many records hold; return the exit code."""
     counted = _Counted(lines)
-    found = 0
+    faults = 0
     for problem in chain.problems(counted, heads, after, cut):
-        found += 1
-        if found <= MOST_TOLD:
+        faults += 1
+        if faults <= MOST_TOLD:
             print(problem.text)
     for head in heads:
         if head.seq < cut.seq:
             print(f"Record {head.seq} was removed (--keep-audit): its head proves nothing any more", file=sys.stderr)
-    if found > MOST_TOLD:
-        print(f"… and {found - MOST_TOLD} problems more")
-    if found:
-        print(f"The chain is broken: {found} problems in {counted.count} records", file=sys.stderr)
+    if faults > MOST_TOLD:
+        print(f"… and {faults - MOST_TOLD} problems more")
+    if faults:
+        print(f"The chain is broken: {faults} problems in {counted.count} records", file=sys.stderr)
         return 1
     print(f"{counted.count} records: none was changed, removed, moved or inserted")
     if not heads:

@@ -24,15 +24,15 @@ def choose(
         for row in rows:
             if str(row.get(field)) == key:
                 return dict(row)
-    found = [row for row in rows if key and str(row.get(fields[-1])).lower() == key.lower()]
-    if not found and len(key) >= FEWEST:
+    matches = [row for row in rows if key and str(row.get(fields[-1])).lower() == key.lower()]
+    if not matches and len(key) >= FEWEST:
         begun = key.lower()
-        found = [row for row in rows if any(str(row.get(field) or "").lower().startswith(begun) for field in fields)]
-    if len(found) == 1:
-        return dict(found[0])
-    listed = listing(found or rows, fields)
-    if found:
-        raise UsageError(f"{len(found)} {what}s begin with {quoted(key)}", remedy=f"These fit: {listed}")
+        matches = [row for row in rows if any(str(row.get(field) or "").lower().startswith(begun) for field in fields)]
+    if len(matches) == 1:
+        return dict(matches[0])
+    listed = listing(matches or rows, fields)
+    if matches:
+        raise UsageError(f"{len(matches)} {what}s begin with {quoted(key)}", remedy=f"These fit: {listed}")
     raise UsageError(
         f"There is no {what} {quoted(key)}", remedy=f"There are: {listed}" if listed else "There are none yet"
     )

@@ -62,9 +62,9 @@ def completion(shell: str, install: bool) -> None:
 
 
 def code(shell: str) -> str:
-    found = get_completion_class(shell)
-    assert found is not None
-    return found(click.Group(), {}, "kubiya", VARIABLE).source().strip()
+    shell_class = get_completion_class(shell)
+    assert shell_class is not None
+    return shell_class(click.Group(), {}, "kubiya", VARIABLE).source().strip()
 
 
 def user_files(environ: Mapping[str, str]) -> dict[str, Path]:
@@ -143,9 +143,9 @@ def ids(kind: str, *about: str) -> Complete:
     return complete
 
 
-def _items(found: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
+def _items(candidates: Iterable[tuple[str, str]], incomplete: str) -> list[CompletionItem]:
     begun = incomplete.lower()
-    fits = {name: help for name, help in found if name and name.lower().startswith(begun)}
+    fits = {name: help for name, help in candidates if name and name.lower().startswith(begun)}
     return [CompletionItem(name, help=" ".join(help.split())[:HELP] or None) for name, help in fits.items()]
 
 
@@ -154,8 +154,8 @@ def _asked(path: str) -> list[dict[str, Any]]:
     try:
         from kubiya_worker.cli.connection import connect
 
-        found = connect().ask("GET", path, timeout=(PATIENCE, PATIENCE))
-        rows = found if isinstance(found, list) else next((v for v in found.values() if isinstance(v, list)), [])
+        answer = connect().ask("GET", path, timeout=(PATIENCE, PATIENCE))
+        rows = answer if isinstance(answer, list) else next((v for v in answer.values() if isinstance(v, list)), [])
         return [row for row in rows if isinstance(row, dict)]
     except Exception:
         return []

@@ -35,16 +35,16 @@ def show(config: str | None, as_json: bool, output: str) -> None:
 
     Example: kubiya config show
     """
-    found = [o for o in sources.origins({}, os.environ, config) if o.value is not None]
+    set_here = [o for o in sources.origins({}, os.environ, config) if o.value is not None]
     if as_json or output in (tables.JSON, tables.YAML):
-        values = {o.option.name: o.display if o.option.secret else o.value for o in found}
+        values = {o.option.name: o.display if o.option.secret else o.value for o in set_here}
         print(json.dumps(values, ensure_ascii=False)) if as_json else tables.dump(values, output)
         return
     if output != tables.TEXT:
-        rows = [{"name": o.option.name, "value": o.display, "source": o.source} for o in found]
+        rows = [{"name": o.option.name, "value": o.display, "source": o.source} for o in set_here]
         tables.show(rows, (field("name"), field("value", most=60), field("source", most=60)), output)
         return
-    for origin in found:
+    for origin in set_here:
         print(f"{origin.option.name}: {origin.display}")
 
 
@@ -69,10 +69,10 @@ def explain(name: str | None, config: str | None) -> None:
     print(f"{paint.bold(option.name)}: {option.help}")
     print(f"  is          {origin.display or 'not set'}  ({origin.source})")
     print(f"  takes       {option.parse.wanted}")
-    for what, names in (("flag", [option.flag]), ("environment", option.env), ("file", [option.key])):
-        given = ", then ".join(n for n in names if n)
-        if given:
-            print(f"  {what:11} {given}")
+    for place, names in (("flag", [option.flag]), ("environment", option.env), ("file", [option.key])):
+        places = ", then ".join(n for n in names if n)
+        if places:
+            print(f"  {place:11} {places}")
     print(paint.dim("  The order is: flag, environment, file, default; the first that is set wins."))
 
 

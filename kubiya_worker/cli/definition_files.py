@@ -38,19 +38,19 @@ def load(names: Sequence[str]) -> list[PlacedDocument]:
 
     Raises UsageError for a file that cannot be read or a folder without files, Faults for what is not such a document.
     """
-    found: list[PlacedDocument] = []
+    placed: list[PlacedDocument] = []
     faults: list[str] = []
     for name in names:
         for file, text in _texts(name):
             try:
-                found += documents(file, text)
+                placed += documents(file, text)
             except TextFault as fault:
                 faults.append(str(fault))
     if faults:
         raise Faults(faults)
-    if not found:
+    if not placed:
         raise UsageError(f"There is no document in {', '.join(names)}", remedy="kubiya init writes an example")
-    return found
+    return placed
 
 
 def explain(problems: Sequence[Mapping[str, Any]], documents: Sequence[PlacedDocument]) -> Faults | None:

@@ -219,10 +219,12 @@ def _execute(
     body |= {"execution_environment": {"working_dir": cwd}} if cwd else {}
     body |= {"model_id": model} if model else {}
     body |= {"priority": priority} if priority else {}
-    told = api.execute(kind, str(entity["id"]), body)
-    if told.get("page") and not manner.as_json:
-        print(Paint.for_stream(sys.stderr).dim(f"  {api.base_url}{one_line(str(told['page']), 200)}"), file=sys.stderr)
-    return ExecutionWatch(api, str(told["execution_id"]), manner, started_at).run()
+    answer = api.execute(kind, str(entity["id"]), body)
+    if answer.get("page") and not manner.as_json:
+        print(
+            Paint.for_stream(sys.stderr).dim(f"  {api.base_url}{one_line(str(answer['page']), 200)}"), file=sys.stderr
+        )
+    return ExecutionWatch(api, str(answer["execution_id"]), manner, started_at).run()
 
 
 @exec_.command(short_help="Watch an execution, or read one that is over.")

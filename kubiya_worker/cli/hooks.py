@@ -101,16 +101,16 @@ def test(name: str, sample: str | None, file: str | None, headers: tuple[str, ..
 def _read(path: Path) -> dict[str, Any]:
     """Return the object in a file. Raises UsageError."""
     try:
-        found = json.loads(path.read_text())
+        document = json.loads(path.read_text())
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}", remedy="Check the file") from error
     except ValueError as error:
         raise UsageError(
             f"{path} is no JSON: {error}", remedy="Save the body of a delivery in it, as the sender posts it"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise UsageError(f"{path} holds no JSON object", remedy="A delivery is an object")
-    return found
+    return document
 
 
 def _header(text: str) -> tuple[str, str]:

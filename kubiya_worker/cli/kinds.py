@@ -67,14 +67,14 @@ class Noun:
 
     def rows(self, api: Api) -> list[dict[str, Any]]:
         """Return the objects as the control plane lists them."""
-        found = api.ask("GET", completion.LISTS[self.word])
-        rows = found if isinstance(found, list) else next((v for v in found.values() if isinstance(v, list)), [])
+        answer = api.ask("GET", completion.LISTS[self.word])
+        rows = answer if isinstance(answer, list) else next((v for v in answer.values() if isinstance(v, list)), [])
         return [row for row in rows if isinstance(row, dict)]
 
     def of_queue(self, api: Api, queue: str) -> list[dict[str, Any]]:
         """Return the objects that run on a queue. Raises UsageError, which lists the queues."""
-        found = api.queue(queue)
-        return [row for row in self.rows(api) if row.get(self.queue) in (found["id"], found["name"])]
+        chosen = api.queue(queue)
+        return [row for row in self.rows(api) if row.get(self.queue) in (chosen["id"], chosen["name"])]
 
     def name(self, api: Api, key: str) -> str:
         """Return the name for an id, a name, or the beginning of one of them. Raises UsageError."""
@@ -160,8 +160,8 @@ def commands_of(noun: Noun) -> dict[str, click.Command]:
         rows = noun.of_queue(api, queue) if queue else None
         if output in (tables.JSON, tables.YAML):
             kept = {row["name"] for row in rows} if rows is not None else None
-            found = api.definitions(noun.word)
-            _print([each for each in found if kept is None or each["name"] in kept], output)
+            definitions = api.definitions(noun.word)
+            _print([each for each in definitions if kept is None or each["name"] in kept], output)
         else:
             rows = noun.rows(api) if rows is None else rows
             tables.show(rows, noun.columns, output, none=f"There are no {noun.word}.")
@@ -274,8 +274,8 @@ def edited(text: str) -> str | None:
 
 
 def _group(noun: Noun) -> click.Group:
-    told = f"List, show, edit and remove {noun.word}. A name may be given by its beginning, or by the id."
-    return click.Group(noun.word, commands=commands_of(noun), context_settings=SETTINGS, help=told)
+    help_text = f"List, show, edit and remove {noun.word}. A name may be given by its beginning, or by the id."
+    return click.Group(noun.word, commands=commands_of(noun), context_settings=SETTINGS, help=help_text)
 
 
 agents: Final = _group(NOUNS["agents"])

@@ -75,8 +75,8 @@ def get(name: str, agent: str | None, output: str) -> None:
 
     Example: kubiya mcp get tickets
     """
-    (found,) = mcp_configured.select(mcp_configured.of_all(connect(), agent), name, {})
-    tables.show_one(mcp_configured.row(found), COLUMNS, output)
+    (server,) = mcp_configured.select(mcp_configured.of_all(connect(), agent), name, {})
+    tables.show_one(mcp_configured.row(server), COLUMNS, output)
 
 
 @mcp_.command(name="test")
@@ -172,8 +172,8 @@ def serve(agents: tuple[str, ...], teams: tuple[str, ...]) -> None:
 
 def _on_worker(api: Api, each: mcp_configured.Configured, queue: str) -> dict[str, Any]:
     about = {"queue": queue} | ({} if each.stored else {"mcp_server": each.name})
-    found = api.try_on_worker(each.tested_at, about)
-    return {"server": each.name, "transport": "", "tools": [], "notices": [], "instructions": None, **found}
+    outcome = api.try_on_worker(each.tested_at, about)
+    return {"server": each.name, "transport": "", "tools": [], "notices": [], "instructions": None, **outcome}
 
 
 def _here(each: mcp_configured.Configured, tool: str, arguments: str) -> dict[str, Any]:
@@ -238,9 +238,9 @@ def _print_trial(trial: Mapping[str, Any]) -> None:
             print(f"    [{file['type']}, {file['bytes']} bytes]")
 
 
-def _variables(given: tuple[str, ...]) -> dict[str, str]:
+def _variables(pairs: tuple[str, ...]) -> dict[str, str]:
     values: dict[str, str] = {}
-    for text in given:
+    for text in pairs:
         name, equals, value = text.partition("=")
         if not name or (not equals and name not in os.environ):
             raise UsageError(

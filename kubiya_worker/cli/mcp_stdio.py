@@ -42,6 +42,6 @@ def run(api: Api, agents: Sequence[str], teams: Sequence[str]) -> None:
 
 async def _serve(api: Api, agents: Sequence[str], teams: Sequence[str]) -> None:
     remote = RemoteApi(api)
-    made = server.build(lambda context: remote, agents, teams)
+    program = server.build(lambda context: remote, agents, teams)
     async with stdio_server() as (reader, writer):
-        await made.run(reader, writer, made.create_initialization_options())
+        await program.run(reader, writer, program.create_initialization_options())

@@ -31,10 +31,10 @@ class StoredModels(kinds.Noun):
         try:
             return super().name(api, key)
         except UsageError:
-            found = next((row for row in of_queues(api) if row["model"] == key), None)
-            if found is None:
+            listed = next((row for row in of_queues(api) if row["model"] == key), None)
+            if listed is None:
                 raise
-            queue = found["queues"][0]
+            queue = listed["queues"][0]
             raise UsageError(
                 f"The model {key!r} is in the queue {queue!r}'s own list", remedy=f"kubiya queues edit {queue}"
             ) from None
@@ -70,12 +70,12 @@ def api_here() -> Api | None:
 def stored(api: Api) -> list[Object]:
     """Return the stored models; none where this key or this control plane has no such list."""
     try:
-        found = api.ask("GET", completion.LISTS[KIND], timeout=PATIENCE)
+        answer = api.ask("GET", completion.LISTS[KIND], timeout=PATIENCE)
     except errors.ControlPlaneError as error:
         if not_offered(error):
             return []
         raise
-    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    return [row for row in answer if isinstance(row, dict)] if isinstance(answer, list) else []
 
 
 def stored_name(api: Api, key: str) -> str | None:

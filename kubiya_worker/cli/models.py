@@ -74,11 +74,11 @@ def models() -> None:
 
 def settings_here(config: str | None) -> Settings:
     """Return the settings about models. A queue and a key are not required."""
-    found = {o.option.name: o.value for o in sources.origins({}, os.environ, config) if o.value is not None}
-    found.pop("api_key_file", None)
-    trust.use_ca_bundle(found.get("ca_file"), os.environ)
+    values = {o.option.name: o.value for o in sources.origins({}, os.environ, config) if o.value is not None}
+    values.pop("api_key_file", None)
+    trust.use_ca_bundle(values.get("ca_file"), os.environ)
     spare_loopback(os.environ)
-    return Settings(**{"queue_id": "none", "api_key": "", **found})
+    return Settings(**{"queue_id": "none", "api_key": "", **values})
 
 
 def endpoint_here(settings: Settings, base_url: str | None) -> Endpoint:
@@ -94,11 +94,11 @@ def endpoint_here(settings: Settings, base_url: str | None) -> Endpoint:
 def endpoints(settings: Settings, configured: Endpoint) -> list[listing.ListedEndpoint]:
     """Return each OpenAI-compatible endpoint of the settings once."""
     headers = endpoints_of(settings, os.environ)
-    found = [(configured.base_url, configured.api_key)] if configured.base_url else []
-    found += [(r.base_url, r.key) for r in routes_of(settings, os.environ).values() if r.provider == GATEWAY]
+    places = [(configured.base_url, configured.api_key)] if configured.base_url else []
+    places += [(r.base_url, r.key) for r in routes_of(settings, os.environ).values() if r.provider == GATEWAY]
     return [
         listing.ListedEndpoint("", url.rstrip("/"), key, headers.of(url).extra_headers)
-        for url, key in dict.fromkeys(found)
+        for url, key in dict.fromkeys(places)
         if url
     ]
 
@@ -185,11 +185,11 @@ def get(model: str, base_url: str | None, config: str | None, output: str) -> No
     known = {row["model"] for row in rows} | {row["name"] for row in (model_definitions.stored(api) if api else ())}
     names = [{"name": name} for name in sorted(known)]
     name = choice.choose("model", model, names, fields=("name",))["name"]
-    found = [row for row in rows if row["model"] == name]  # several endpoints may have it
+    matches = [row for row in rows if row["model"] == name]  # several endpoints may have it
     if output in (tables.JSON, tables.YAML):
-        tables.dump(found[0] if len(found) == 1 else found, output)
+        tables.dump(matches[0] if len(matches) == 1 else matches, output)
     else:
-        tables.show(found, COLUMNS, output)
+        tables.show(matches, COLUMNS, output)
 
 
 def _listed(base_url: str | None, config: str | None) -> tuple[list[dict[str, Any]], list[ModelList]]:

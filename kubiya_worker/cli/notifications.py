@@ -37,10 +37,10 @@ def test(name: str) -> None:
     Example: kubiya notifications test on-call
     """
     api = connect()
-    told = api.ask("POST", f"{_path(api, name)}/test", {}, timeout=PATIENCE)
-    if told["state"] != "sent":
+    answer = api.ask("POST", f"{_path(api, name)}/test", {}, timeout=PATIENCE)
+    if answer["state"] != "sent":
         raise Unavailable(
-            f"The channel did not take the message: {one_line(str(told.get('error')), 300)}",
+            f"The channel did not take the message: {one_line(str(answer.get('error')), 300)}",
             remedy="Correct the definition, or the channel, and try again",
         )
     print("The channel took the message.")
@@ -71,8 +71,8 @@ def retry(name: str) -> None:
     Example: kubiya notifications retry on-call
     """
     api = connect()
-    told = api.ask("POST", f"{_path(api, name)}/retry", {})
-    print(f"{told['retried']} to be tried again.")
+    answer = api.ask("POST", f"{_path(api, name)}/retry", {})
+    print(f"{answer['retried']} to be tried again.")
 
 
 def _path(api: Api, name: str) -> str:

@@ -42,9 +42,9 @@ def settings(*names: str) -> Callable[[Command], Command]:
 
 def resolved(flags: Mapping[str, Any], config: str | None) -> Settings:
     """Resolve the settings of this command, and use them for its own connections. Raises as `sources.resolve` does."""
-    found = sources.resolve(flags, os.environ, config)
-    use_for_connections(found)
-    return found
+    configured = sources.resolve(flags, os.environ, config)
+    use_for_connections(configured)
+    return configured
 
 
 def use_for_connections(configured: Settings) -> None:

@@ -48,8 +48,8 @@ def _children(context: click.Context) -> list[tuple[str, click.Command]]:
     group = context.command
     if not isinstance(group, click.Group):
         return []
-    found = [(name, group.get_command(context, name)) for name in group.list_commands(context)]
-    return [(name, command) for name, command in found if command is not None and not command.hidden]
+    commands = [(name, group.get_command(context, name)) for name in group.list_commands(context)]
+    return [(name, command) for name, command in commands if command is not None and not command.hidden]
 
 
 def _entry(context: click.Context) -> CommandEntry:
@@ -74,13 +74,15 @@ def _options_of_the_server() -> list[tuple[str, str]]:
     """Return the options of `kubiya server start`, which becomes another program with its own parser."""
     from kubiya_worker.server.command_line import parser
 
-    made = parser("~/.kubiya/server")
-    found = []
-    for action in made._actions:
+    server_parser = parser("~/.kubiya/server")
+    lines = []
+    for action in server_parser._actions:
         if action.option_strings and not isinstance(action, argparse._HelpAction):
             metavar = "" if action.nargs == 0 else f" {action.dest.upper()}"
-            found.append((", ".join(action.option_strings) + metavar, made._get_formatter()._expand_help(action)))
-    return found
+            lines.append(
+                (", ".join(action.option_strings) + metavar, server_parser._get_formatter()._expand_help(action))
+            )
+    return lines
 
 
 def _paragraphs(text: str) -> str:

@@ -194,7 +194,9 @@ class Renderer:
         if is_question(data):
             asked = str((data.get("tool_args") or {}).get("question") or "")
             out += "".join(f"    {line}\n" for line in clean(asked).split("\n"))
-            return out + "".join(f"    {n}. {one_line(x, 300)}\n" for n, x in enumerate(options_of(data), start=1))
+            return out + "".join(
+                f"    {n}. {one_line(choice, 300)}\n" for n, choice in enumerate(options_of(data), start=1)
+            )
         if data.get("reason"):
             out += f"    {paint.dim('why:')} {one_line(str(data['reason']), 500)}\n"
         block = arguments_block(data.get("tool_args") or {}, paint, "    ")
@@ -291,8 +293,8 @@ class Renderer:
             case ev.APPROVAL_REQUESTED:
                 return self.approval(data)
             case ev.MEMBER_MESSAGE_COMPLETE:
-                said = str(data.get("content") or "").strip() if data.get("role") != "user" else ""
-                text = "".join(f"{clean(line)}\n" for line in said.split("\n")) if said else ""
+                content = str(data.get("content") or "").strip() if data.get("role") != "user" else ""
+                text = "".join(f"{clean(line)}\n" for line in content.split("\n")) if content else ""
             case ev.MEMBER_TOOL_STARTED:
                 text = self._tool_started(data)
             case ev.MEMBER_TOOL_COMPLETED:

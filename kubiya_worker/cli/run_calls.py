@@ -104,8 +104,8 @@ class RunReading:
         if data.get("model") and data["model"] not in self.models:
             self.models.append(str(data["model"]))
         for each in asked:
-            made = f"{run}:{each['id']}" if run else str(each["id"])
-            self._calls.setdefault(made, CallMade(made, agent, str(each["name"]), _parsed(each)))
+            call_key = f"{run}:{each['id']}" if run else str(each["id"])
+            self._calls.setdefault(call_key, CallMade(call_key, agent, str(each["name"]), _parsed(each)))
 
     def _task(self, data: Mapping[str, Any]) -> str:
         parent = self._calls.get(str(data.get("parent_tool_execution_id")))
@@ -114,11 +114,11 @@ class RunReading:
 
 def _parsed(call: Mapping[str, Any]) -> Any:
     """Return the arguments as an object, or as the text that they are when they are none."""
-    given = call.get("arguments")
-    if not isinstance(given, str):
-        return given or {}
+    arguments = call.get("arguments")
+    if not isinstance(arguments, str):
+        return arguments or {}
     try:
-        value = json.loads(given or "{}")
+        value = json.loads(arguments or "{}")
     except ValueError:
-        return given
-    return value if isinstance(value, dict) else given
+        return arguments
+    return value if isinstance(value, dict) else arguments

@@ -41,9 +41,9 @@ COLUMNS: Final = (
 )
 
 
-def chosen(found: Sequence[Row], paths: Sequence[str]) -> list[Row]:
+def chosen(stored: Sequence[Row], paths: Sequence[str]) -> list[Row]:
     """Return the files with these paths; without paths all that were stored. Raises UsageError."""
-    by_path = {str(row["path"]): row for row in found}
+    by_path = {str(row["path"]): row for row in stored}
     for path in paths:
         row = by_path.get(path)
         if row is None:
@@ -55,7 +55,11 @@ def chosen(found: Sequence[Row], paths: Sequence[str]) -> list[Row]:
                 f"The file {path!r} was not stored: {row['refused']}",
                 remedy="Raise the limit that it names for the next run, under run_files in the worker's settings",
             )
-    return [by_path[path] for path in dict.fromkeys(paths)] if paths else [x for x in found if not x.get("refused")]
+    return (
+        [by_path[path] for path in dict.fromkeys(paths)]
+        if paths
+        else [file for file in stored if not file.get("refused")]
+    )
 
 
 def to_output(api: Api, execution_id: str, row: Row) -> None:

@@ -129,7 +129,7 @@ def load(names: Sequence[str]) -> list[NamedTest]:
 
     Raises Faults with file and line of each fault, UsageError for what cannot be read.
     """
-    found: list[NamedTest] = []
+    tests: list[NamedTest] = []
     faults: list[str] = []
     for placed in definition_files.load(names):
         body = placed.body
@@ -148,10 +148,10 @@ def load(names: Sequence[str]) -> list[NamedTest]:
         elif not any(each.name == test.entity and each.kind.lower() == test.kind for each in test.definitions):
             faults.append(f"{placed.place(['spec', test.kind])}: definitions has no {test.kind} {test.entity!r}")
         else:
-            found.append(NamedTest(str(body["name"]), placed.file, test))
+            tests.append(NamedTest(str(body["name"]), placed.file, test))
     if faults:
         raise definition_files.Faults(faults)
-    return found
+    return tests
 
 
 def _fault(placed: PlacedDocument, problem: Any) -> str:

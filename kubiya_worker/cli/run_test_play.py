@@ -230,19 +230,19 @@ class _PlayedRun:
         if key in self._told:
             return
         self._told.add(key)
-        found = next((each for each in self._answers if _fits(each, tool, arguments)), None)
-        self.asked.append(AskedNow(tool, arguments, found))
-        if found is None:
+        answer = next((each for each in self._answers if _fits(each, tool, arguments)), None)
+        self.asked.append(AskedNow(tool, arguments, answer))
+        if answer is None:
             self._api.reject(key, "no answer to this was recorded (kubiya test)")
             return
-        self._answers.remove(found)
-        reason = found.reason or "as it was recorded (kubiya test)"
-        if found.decision != APPROVED:
+        self._answers.remove(answer)
+        reason = answer.reason or "as it was recorded (kubiya test)"
+        if answer.decision != APPROVED:
             self._api.reject(key, reason)
-        elif found.answer is not None:
-            self._api.approve(key, answer=found.answer)
+        elif answer.answer is not None:
+            self._api.approve(key, answer=answer.answer)
         else:
-            self._api.approve(key, comment=reason, arguments=found.edited)
+            self._api.approve(key, comment=reason, arguments=answer.edited)
 
 
 def _fits(answer: PersonsAnswer, tool: str, arguments: Mapping[str, Any]) -> bool:

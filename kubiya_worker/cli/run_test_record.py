@@ -44,14 +44,16 @@ def text_of(api: RunApi, run: Run, name: str, *, as_json: bool) -> str:
     if any(each.get("status") == PENDING for each in approvals):
         raise UsageError("The execution waits for a person", remedy="Answer it first: kubiya approvals ls")
     whole = _whole(api, execution_id)
-    made = run_test_export.document(name, run, reading, definitions, approvals, whole, _secrets())
-    return json.dumps(made, ensure_ascii=False, indent=1) if as_json else definition_text.dump([made]).rstrip("\n")
+    document = run_test_export.document(name, run, reading, definitions, approvals, whole, _secrets())
+    return (
+        json.dumps(document, ensure_ascii=False, indent=1) if as_json else definition_text.dump([document]).rstrip("\n")
+    )
 
 
 def _approvals(api: RunApi, execution_id: str) -> list[dict[str, Any]]:
     """Return the requests to people, oldest first."""
-    found = api.api.ask("GET", f"/approvals?execution_id={quote(execution_id, safe='')}&limit=500")
-    rows = [each for each in found or () if isinstance(each, dict) and each.get("execution_id") == execution_id]
+    stored = api.api.ask("GET", f"/approvals?execution_id={quote(execution_id, safe='')}&limit=500")
+    rows = [each for each in stored or () if isinstance(each, dict) and each.get("execution_id") == execution_id]
     return sorted(rows, key=lambda each: str(each.get("created_at") or each.get("requested_at") or ""))
 
 

@@ -95,7 +95,7 @@ def test(
         raise UsageError("No test is given", remedy="kubiya runs export ID --as-test FILE writes one")
     if prompt_file and not model:
         raise UsageError("--prompt-file needs --model", remedy="The recorded answers do not depend on a prompt")
-    found = run_test_file.load(paths)
+    tests = run_test_file.load(paths)
     changes = Changes(
         model=model or "",
         agent=_agent(agent) if agent else None,
@@ -103,10 +103,10 @@ def test(
         skills=[_skill(each) for each in skills],
         real_tools=real_tools,
     )
-    for named in found:
+    for named in tests:
         check(named.test, changes)  # before a stack is started for it
     limit = timeout or (REAL if model or real_tools else SCRIPTED)
-    played = TestStack(found, changes, limit).run()
+    played = TestStack(tests, changes, limit).run()
     _show(played, output)
     return 0 if all(each.holds for each in played) else 1
 
@@ -116,13 +116,13 @@ def _agent(key: str) -> dict[str, Any]:
     if Path(key).is_file():
         from kubiya_worker.cli import definition_files
 
-        found = [each.body for each in definition_files.load([key]) if each.body["kind"] == "Agent"]
-        if len(found) != 1:
+        agents = [each.body for each in definition_files.load([key]) if each.body["kind"] == "Agent"]
+        if len(agents) != 1:
             raise UsageError(
-                f"--agent: {key} has {len(found)} agents, and one is needed",
+                f"--agent: {key} has {len(agents)} agents, and one is needed",
                 remedy="Name a file with one agent, or an agent that is stored",
             )
-        return found[0]
+        return agents[0]
     api = connect()
     return api.definition("Agent", str(api.find("agent", key)["name"]))
 
@@ -137,15 +137,15 @@ def _text(name: str) -> str:
         ) from error
 
 
-def _skill(given: str) -> dict[str, Any]:
+def _skill(option: str) -> dict[str, Any]:
     """Return the skill of `TYPE` or `TYPE={"key": …}`."""
-    kind, equals, text = given.partition("=")
+    kind, equals, text = option.partition("=")
     try:
         configuration = json.loads(text) if equals else {}
     except ValueError as error:
         raise UsageError(f"--skill {kind}: the configuration is no JSON: {error}", remedy=_SKILL_EXAMPLE) from error
     if not isinstance(configuration, dict) or not kind.strip():
-        raise UsageError(f"--skill {given[:60]!r} is not TYPE or TYPE={{…}}", remedy=_SKILL_EXAMPLE)
+        raise UsageError(f"--skill {option[:60]!r} is not TYPE or TYPE={{…}}", remedy=_SKILL_EXAMPLE)
     return {"type": kind.strip(), **({"configuration": configuration} if configuration else {})}
 
 
@@ -231,10 +231,10 @@ def _show(played: Sequence[PlayedTest], output: str) -> None:
     if rows:
         print(tables.table(rows, COLUMNS, wide=output == tables.WIDE, paint=Paint.for_stream(sys.stdout)))
     count = f"{len(played)} test{'s' if len(played) != 1 else ''}"
-    told = "all hold" if not failed else f"{len(failed)} differ{'s' if len(failed) == 1 else ''}"
+    verdict = "all hold" if not failed else f"{len(failed)} differ{'s' if len(failed) == 1 else ''}"
     names = f": {', '.join(one_line(each.named.name, 60) for each in failed)}" if failed else ""
     seconds = sum(each.seconds for each in played)
-    print(f"{count}, {told}{names} ({seconds:.1f} s)", file=sys.stderr)
+    print(f"{count}, {verdict}{names} ({seconds:.1f} s)", file=sys.stderr)
 
 
 def _wire(played: PlayedTest) -> dict[str, Any]:

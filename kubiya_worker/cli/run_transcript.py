@@ -41,8 +41,8 @@ def markdown(run: Mapping[str, Any], steps: Sequence[RunStep]) -> str:
         parts.append(f"## Task\n\n{plain(str(run.get('prompt') or ''))}")
     parts += [_step(step) for step in steps]
     answer = plain(str(run.get("response") or ""))
-    said = [plain(step.output) for step in steps if step.kind == MODEL]
-    if answer and answer not in said[-1:]:
+    answers = [plain(step.output) for step in steps if step.kind == MODEL]
+    if answer and answer not in answers[-1:]:
         parts.append(f"## Answer\n\n{answer}")
     return "\n\n".join(part for part in parts if part)
 
@@ -56,9 +56,11 @@ def _step(step: RunStep) -> str:
     if step.kind in (MODEL, PERSON):
         return _joined(f"## {_words(name)}", small, plain(step.output))
     if step.kind == TOOL:
-        given = step.input if isinstance(step.input, str) else json.dumps(step.input, ensure_ascii=False, indent=1)
+        arguments = step.input if isinstance(step.input, str) else json.dumps(step.input, ensure_ascii=False, indent=1)
         output = fenced(step.output, "") if step.output else ""
-        return _joined(f"### Tool {_words(name)}: {step.outcome or 'running'}", small, fenced(given, "json"), output)
+        return _joined(
+            f"### Tool {_words(name)}: {step.outcome or 'running'}", small, fenced(arguments, "json"), output
+        )
     if step.kind == APPROVAL:
         by = f" by {_words(str(step.detail['by']))}" if step.detail.get("by") else ""
         why = f"> {_words(step.output, 1000)}" if step.output else ""
@@ -69,7 +71,7 @@ def _step(step: RunStep) -> str:
 def fenced(text: str, language: str) -> str:
     """Return a text as a block whose fence is longer than any in the text, so that it cannot end the block."""
     inner = clean(text).rstrip("\n")
-    fence = "`" * max(3, 1 + max((len(found) for found in _FENCES.findall(inner)), default=2))
+    fence = "`" * max(3, 1 + max((len(run) for run in _FENCES.findall(inner)), default=2))
     return f"{fence}{language}\n{inner}\n{fence}"
 
 

@@ -223,9 +223,9 @@ def cancel(ids: tuple[str, ...], why: str) -> None:
     Example: kubiya runs cancel 3f2a --reason "wrong host"
     """
     api = RunApi(connect())
-    for found in [api.find(each) for each in ids]:  # all are looked up before the first one is cancelled
-        api.cancel(str(found["id"]), why)
-        print(f"cancelled: {found['id']}, {one_line(str(found.get('entity_name')), 60)}")
+    for run in [api.find(each) for each in ids]:  # all are looked up before the first one is cancelled
+        api.cancel(str(run["id"]), why)
+        print(f"cancelled: {run['id']}, {one_line(str(run.get('entity_name')), 60)}")
 
 
 @runs.command()

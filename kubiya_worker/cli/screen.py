@@ -62,10 +62,10 @@ class FullScreen:
     def size(self) -> tuple[int, int]:
         """Return columns and lines."""
         try:
-            found = os.get_terminal_size(self._out)
+            size = os.get_terminal_size(self._out)
         except OSError:
             return 80, 24
-        return found.columns or 80, found.lines or 24
+        return size.columns or 80, size.lines or 24
 
     def draw(self, lines: Sequence[str]) -> None:
         """Replace the picture without flicker. Raises OSError when the terminal is gone."""

@@ -19,11 +19,11 @@ PLACES: Final = ("env", "file")
 
 def filled(documents: Sequence[PlacedDocument], environ: Mapping[str, str]) -> list[PlacedDocument]:
     """Return the documents, those of secrets with the value in place of `value_from`. Raises Faults with each place."""
-    found, faults = [], list[str]()
+    documents_filled, faults = [], list[str]()
     for document in documents:
         spec = document.body.get("spec") or {}
         if document.body.get("kind") != KIND or not {"value", "value_from"} & spec.keys():
-            found.append(document)
+            documents_filled.append(document)
             continue
         try:
             value = _value(document, spec, environ)
@@ -31,11 +31,11 @@ def filled(documents: Sequence[PlacedDocument], environ: Mapping[str, str]) -> l
             field = "value" if "value" in spec else "value_from"
             faults.append(f"{document.place(('spec', field))}: spec.{field}: {error}")
             continue
-        rest = {name: given for name, given in spec.items() if name != "value_from"}
-        found.append(replace(document, body={**document.body, "spec": {**rest, "value": value}}))
+        rest = {name: plain for name, plain in spec.items() if name != "value_from"}
+        documents_filled.append(replace(document, body={**document.body, "spec": {**rest, "value": value}}))
     if faults:
         raise Faults(faults)
-    return found
+    return documents_filled
 
 
 def _value(document: PlacedDocument, spec: Mapping[str, Any], environ: Mapping[str, str]) -> str:

@@ -45,11 +45,11 @@ def set_(name: str, from_file: Path | None, source: str | None) -> None:
     if from_file is not None and source:
         raise UsageError("--from-file and --source contradict each other", remedy="Give one of them")
     body = {"source": source} if source else {"value": _value(from_file)}
-    told = connect().set_secret(name, body)
-    users = told.get("used_by") or []
-    print(f"set: {told.get('name')}, used by {_users(users) if users else 'nobody yet'}")
+    answer = connect().set_secret(name, body)
+    users = answer.get("used_by") or []
+    print(f"set: {answer.get('name')}, used by {_users(users) if users else 'nobody yet'}")
     if not users:
-        print(f"Use it as {{{{.secret.{told.get('name')}}}}}", file=sys.stderr)
+        print(f"Use it as {{{{.secret.{answer.get('name')}}}}}", file=sys.stderr)
 
 
 def _value(file: Path | None) -> str:
@@ -75,20 +75,20 @@ def ls(output: str) -> None:
 
     Example: kubiya secrets ls -o wide
     """
-    found = connect().secret_list()
+    rows = connect().secret_list()
     if output != "text":
-        tables.show(found, COLUMNS, output, none="There are no secrets.")
+        tables.show(rows, COLUMNS, output, none="There are no secrets.")
         return
-    if not found:
+    if not rows:
         print("There are no secrets.", file=sys.stderr)
         return
     paint = Paint.for_stream(sys.stdout)
-    for one in found:
+    for one in rows:
         by = one_line(str((one.get("updated_by") or {}).get("name") or "somebody"), 60)
         used = f"used {age(one['used_at'])} ago" if one.get("used_at") else "never used"
         source = f"  from {one_line(one['source'], 100)}" if one.get("source") else ""
-        told = f"set by {by} {age(one.get('updated_at'))} ago, {used}"
-        print(f"{paint.bold(str(one.get('name')))}{source}  {paint.dim(told)}")
+        facts = f"set by {by} {age(one.get('updated_at'))} ago, {used}"
+        print(f"{paint.bold(str(one.get('name')))}{source}  {paint.dim(facts)}")
         if one.get("used_by"):
             print(f"    {one_line(_users(one['used_by']), 200)}")
 

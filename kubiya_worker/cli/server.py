@@ -140,8 +140,8 @@ def backup(file: str, database: str | None) -> None:
     from kubiya_worker.server.store.backup import back_up
 
     source = _database(database)
-    made = back_up(source, Path(file).expanduser().absolute())
-    click.echo(f"backed up: {source} to {file} ({_told(made)})")
+    copied = back_up(source, Path(file).expanduser().absolute())
+    click.echo(f"backed up: {source} to {file} ({_told(copied)})")
     sealing = source.parent / "secrets.key"
     if sealing.exists():
         click.echo(f"not in it: {sealing}, without which its secrets cannot be read; keep a copy in another place")
@@ -163,8 +163,8 @@ def restore(file: str, database: str | None) -> None:
     from kubiya_worker.server.store.backup import put_back
 
     target = _database(database)
-    found, old = put_back(Path(file).expanduser().absolute(), target)
-    click.echo(f"restored: {target} from {file} ({_told(found)})")
+    contents, old = put_back(Path(file).expanduser().absolute(), target)
+    click.echo(f"restored: {target} from {file} ({_told(contents)})")
     if old is not None:
         click.echo(f"kept:     {old}")
 
@@ -201,14 +201,14 @@ def migrate(source: str | None, target: str | None) -> None:
         click.echo(f"key:      {sealing}, which all servers need as --secrets-key-file")
 
 
-def _database(given: str | None) -> Path:
-    if given is not None and "://" in given:
+def _database(named: str | None) -> Path:
+    if named is not None and "://" in named:
         raise UsageError(
             "A database on a server is backed up and restored by that server's own tools",
             remedy="For PostgreSQL use pg_dump --format=custom and pg_restore, see docs/control-plane.md",
         )
-    if given is not None:
-        return Path(given).expanduser().absolute()
+    if named is not None:
+        return Path(named).expanduser().absolute()
     dev = default_folder(os.environ) / "control-plane.db"
     alone = Path("~/.kubiya/server/control-plane.db").expanduser()
     if dev.exists() and alone.exists():

@@ -22,13 +22,13 @@ KEY: Final = "files_from"
 
 def filled(documents: Sequence[PlacedDocument]) -> list[PlacedDocument]:
     """Return the documents, with the files of skills in place of `files_from`. Raises Faults with each place."""
-    found, faults = [], list[str]()
+    documents_filled, faults = [], list[str]()
     for document in documents:
         spec = document.body.get("spec")
         alone = document.body.get("kind") == "Skill"  # the skill is the definition itself
         skills = ([spec] if alone else spec.get("skills")) if isinstance(spec, dict) else None
         if not isinstance(spec, dict) or not isinstance(skills, list):
-            found.append(document)
+            documents_filled.append(document)
             continue
         base = Path() if document.file == STANDARD_INPUT else Path(document.file).parent
         sent = []
@@ -38,10 +38,10 @@ def filled(documents: Sequence[PlacedDocument]) -> list[PlacedDocument]:
             except ValueError as error:
                 path = ("spec", *(() if alone else ("skills", number)), "configuration", KEY)
                 faults.append(f"{document.place(path)}: {'.'.join(map(str, path))}: {error}")
-        found.append(replace(document, body={**document.body, "spec": _spec(spec, sent, alone)}))
+        documents_filled.append(replace(document, body={**document.body, "spec": _spec(spec, sent, alone)}))
     if faults:
         raise Faults(faults)
-    return found
+    return documents_filled
 
 
 def _spec(spec: Mapping[str, Any], sent: list[Any], alone: bool) -> Mapping[str, Any]:

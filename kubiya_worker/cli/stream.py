@@ -138,10 +138,10 @@ class Follower:
                 pass
         except BlockingIOError:
             pass
-        found = []
+        taken = []
         while self._frames:
-            found.append(self._frames.popleft())
-        return found
+            taken.append(self._frames.popleft())
+        return taken
 
     def _put(self, frame: Frame) -> None:
         self._frames.append(frame)

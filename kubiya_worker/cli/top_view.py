@@ -113,16 +113,16 @@ def _stack_cells(look: StackLook, now: float) -> dict[str, str]:
 
 def _container_cells(look: ContainerLook, now: float) -> dict[str, str]:
     """Return the cells of a container by column, from the engine and the worker's status file."""
-    found, own = look.container, look.container.worker_status
-    started = _seconds(found.started_at) if found.status == "running" else None
+    container, own = look.container, look.container.worker_status
+    started = _seconds(container.started_at) if container.status == "running" else None
     cells = {
-        "QUEUE": f"{found.queue} (docker)",
-        "STATE": found.word,
+        "QUEUE": f"{container.queue} (docker)",
+        "STATE": container.word,
         "UP": "" if started is None else short(now - started),
-        "RESTARTS": str(found.restarts),
+        "RESTARTS": str(container.restarts),
         "CPU %": "" if look.cpu is None else f"{look.cpu:.1f}",
         "MEMORY": "" if look.memory is None else size(look.memory),
-        "POLLS": "" if found.polling is None else "yes" if found.polling else "no",
+        "POLLS": "" if container.polling is None else "yes" if container.polling else "no",
     }
     if own:
         slots = f"/{own['slots']}" if own.get("slots") else ""

@@ -44,17 +44,17 @@ def uninstall(yes: bool, data: bool, as_json: bool) -> int:
     Example: kubiya uninstall --yes
     """
     home = Path("~/.kubiya").expanduser()
-    found = list(_found(home))
+    everything = list(_found(home))
     if as_json:
-        told: dict[str, Any] = {"belongings": [one.as_json() for one in found], "workers": list(_running())}
-        print(json.dumps({**told, "program": installation.removal()}, ensure_ascii=False))
+        facts: dict[str, Any] = {"belongings": [one.as_json() for one in everything], "workers": list(_running())}
+        print(json.dumps({**facts, "program": installation.removal()}, ensure_ascii=False))
         return EX_OK
     code = EX_OK
     if yes:
         _stop_workers()
-        code = _remove_services(found)
-        found = list(_found(home))  # what stopped has changed it
-    for one in sorted(found, key=lambda one: (KINDS.index(one.kind), one.path)):
+        code = _remove_services(everything)
+        everything = list(_found(home))  # what stopped has changed it
+    for one in sorted(everything, key=lambda one: (KINDS.index(one.kind), one.path)):
         goes = one.kind not in (FOREIGN, SERVICE) and (one.kind != DATA or data)
         if yes and goes:
             try:
@@ -118,9 +118,9 @@ def _stop_workers() -> None:
         print(f"stopped and removed: the container {box.name}")
 
 
-def _remove_services(found: list[Belonging]) -> int:
+def _remove_services(everything: list[Belonging]) -> int:
     code = EX_OK
-    for one in found:
+    for one in everything:
         if one.kind != SERVICE:
             continue
         system = one.path.parent == systemd_unit.unit_file("x", system=True).parent

@@ -34,8 +34,8 @@ def _common(command: F) -> F:
 
 
 def _timeout(command: F) -> F:
-    what = "Seconds to wait for a worker of the version."
-    return click.option("--timeout", type=click.FloatRange(0, 86_400), default=WAIT, show_default=True, help=what)(
+    help_text = "Seconds to wait for a worker of the version."
+    return click.option("--timeout", type=click.FloatRange(0, 86_400), default=WAIT, show_default=True, help=help_text)(
         command
     )
 

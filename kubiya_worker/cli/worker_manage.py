@@ -26,10 +26,10 @@ def _seconds(_: click.Context, __: click.Parameter, value: str | None) -> float 
     if value is None:
         return None
     try:
-        found: float = LONGEST_DRAIN(value)
+        seconds: float = LONGEST_DRAIN(value)
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is not {error}") from None
-    return found
+    return seconds
 
 
 @click.command()
@@ -116,5 +116,5 @@ def restart(queue_id: str | None, instance: int, wait_timeout: float) -> None:
             )
         print(f"{box.queue} restarted (container {box.name})")
         return
-    found = control.restart(home, wait_timeout)
-    print(f"{home.label} restarted (pid {found.pid}, worker {found.worker_pid})")
+    restarted = control.restart(home, wait_timeout)
+    print(f"{home.label} restarted (pid {restarted.pid}, worker {restarted.worker_pid})")

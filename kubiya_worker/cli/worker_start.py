@@ -162,9 +162,9 @@ def _notify_readiness_socket(settings: Settings, supervisor: int, home: Home) ->
 def _refuse_second(home: Home) -> None:
     from kubiya_worker.launch import report
 
-    found = report.examine(home)
-    if found.alive:
-        raise _already_runs(home, found.pid, found.word.lower())
+    running = report.examine(home)
+    if running.alive:
+        raise _already_runs(home, running.pid, running.word.lower())
 
 
 def _already_runs(home: Home, pid: int | None, word: str) -> WorkerError:

@@ -86,7 +86,7 @@ def list_(as_json: bool, output: str) -> None:
     boxes = containers.find()
     stack = dev_worker.find(os.environ)
     stacks = [stack] if stack else []
-    facts = [*(x.as_json() for x in reports), *(x.as_json() for x in boxes), *(x.as_json() for x in stacks)]
+    facts = [*(row.as_json() for row in reports), *(row.as_json() for row in boxes), *(row.as_json() for row in stacks)]
     if as_json:
         for one in facts:
             print(json.dumps(one, ensure_ascii=False))
@@ -149,9 +149,9 @@ def lines(worker_report: WorkerReport, paint: Paint, now: float) -> list[str]:
         row("verbose until", _time(facts["log_level_until"], now))
     status = worker_report.live_status
     if status:
-        said = f" (said {_duration(status['age'])} ago)" if _is_old(status) else ""
+        age_text = f" (said {_duration(status['age'])} ago)" if _is_old(status) else ""
         counts = [f"{status.get(f'{name}_tasks')} {word}" for name, word in worker_container.TASKS]
-        row("tasks", ", ".join(counts) + said)
+        row("tasks", ", ".join(counts) + age_text)
         row("polling", _polling(status))
         row("must restart", one_line(str(status.get("must_restart") or ""), 160))
         row("confinement", one_line(str(status.get("confinement") or ""), 160))

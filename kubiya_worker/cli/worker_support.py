@@ -41,16 +41,16 @@ def bundle(queue_id: str | None, output: str | None, config: str | None) -> None
     reports = bundle_parts.order(
         [report.examine(h) for h in homes.homes() if queue_home is None or h.queue_folder == queue_home.queue_folder]
     )
-    given = {one.home.label: bundle_parts.environ_of(one) for one in reports}
+    environ_by_worker = {one.home.label: bundle_parts.environ_of(one) for one in reports}
     environs = {
         label: {name: value for name, value in environ.items() if not bundle_parts.is_overwritten(value)}
-        for label, environ in given.items()
+        for label, environ in environ_by_worker.items()
         if environ
     }
     addresses = {one.home.label: str(one.live_status.get("redaction") or "") for one in reports}
     unknown = {
         label: [] if addresses[label] else bundle_parts.unknown_secrets(environ or {}, os.environ)
-        for label, environ in given.items()
+        for label, environ in environ_by_worker.items()
     }
     stack = default_folder(os.environ)
     secrets = known_secrets.collect(
@@ -78,7 +78,7 @@ def bundle(queue_id: str | None, output: str | None, config: str | None) -> None
             part
             for one in reports
             for part in bundle_parts.without_logs(
-                bundle_parts.of_worker(one, given[one.home.label], share), unknown[one.home.label]
+                bundle_parts.of_worker(one, environ_by_worker[one.home.label], share), unknown[one.home.label]
             )
         ),
         *(part for box in boxes for part in bundle_parts.of_container(box, share)),

@@ -34,7 +34,7 @@ def home_of(queue_id: str | None, instance: int) -> Home:
     all_homes = list(homes.homes())
     if len(all_homes) == 1 and instance == 1:
         return all_homes[0]
-    queues_of_containers = {found.queue for found in containers.find()} if not all_homes else set()
+    queues_of_containers = {container.queue for container in containers.find()} if not all_homes else set()
     if len(queues_of_containers) == 1 and instance == 1:
         return homes.find(queues_of_containers.pop())
     names = ", ".join(sorted({h.queue for h in all_homes} | queues_of_containers))

@@ -48,10 +48,10 @@ def top(queue_id: str | None, once: bool, interval: float) -> None:
     queue_home = homes.find(queue) if queue else None
 
     def selected_homes() -> list[Home]:
-        found = list(homes.homes())
+        selected = list(homes.homes())
         if queue_home is None:
-            return found
-        own = [home for home in found if home.queue_folder == queue_home.queue_folder]
+            return selected
+        own = [home for home in selected if home.queue_folder == queue_home.queue_folder]
         elsewhere = containers.find(queue) or dev_worker.meant(queue)
         return own if own or elsewhere else [queue_home]
 

@@ -27,10 +27,10 @@ def claims(key: str) -> dict[str, Any]:
     if len(parts) != 3:
         return {}
     try:
-        found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (binascii.Error, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return payload if isinstance(payload, dict) else {}
 
 
 def finding(answer: Mapping[str, Any], token_claims: Mapping[str, Any], now: datetime) -> Finding:
@@ -61,24 +61,24 @@ def finding(answer: Mapping[str, Any], token_claims: Mapping[str, Any], now: dat
     return Finding(PASS, text)
 
 
-def _words(given: Any) -> list[str]:
+def _words(value: Any) -> list[str]:
     """Return a list of words; tokens may have a string with spaces instead."""
-    if isinstance(given, str):
-        return given.split()
-    return [str(each) for each in given if each] if isinstance(given, list) else []
+    if isinstance(value, str):
+        return value.split()
+    return [str(each) for each in value if each] if isinstance(value, list) else []
 
 
 def _list(words: list[str]) -> str:
     return " ".join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
 
 
-def _ends(given: tuple[Any, ...]) -> Iterator[datetime]:
-    for each in given:
+def _ends(stamps: tuple[Any, ...]) -> Iterator[datetime]:
+    for each in stamps:
         try:
             if isinstance(each, int | float) and not isinstance(each, bool):
                 yield datetime.fromtimestamp(each, UTC)
             elif isinstance(each, str) and each:
-                found = datetime.fromisoformat(each)
-                yield found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+                moment = datetime.fromisoformat(each)
+                yield moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         except (ValueError, OverflowError, OSError):
             continue

@@ -37,8 +37,8 @@ PLAIN_KEY: Final = re.compile(r"""^\s*api_key:\s*["']?(?!\$\{)[^\s"'#]""", re.MU
 def python(wanted: str | None = None) -> Finding:
     """Check this Python, and the one that PYTHON_PATH names for the worker, as the start does."""
     if wanted:
-        found = find_python(wanted)
-        return Finding(PASS, f"Python {'.'.join(map(str, found.version))} at {found.path}, by PYTHON_PATH")
+        interpreter = find_python(wanted)
+        return Finding(PASS, f"Python {'.'.join(map(str, interpreter.version))} at {interpreter.path}, by PYTHON_PATH")
     version = sys.version.split()[0]
     if sys.version_info < OLDEST:
         return Finding(FAIL, f"Python {version} is too old", "Install Python 3.11 or newer, or set PYTHON_PATH to one")
@@ -55,10 +55,10 @@ def packages() -> Finding:
 
 def supervisor_package() -> Finding:
     """Check that the supervisor is in the package: a copy of the sources without its link lacks it."""
-    found = importlib.util.find_spec("kubiya_worker._supervisor")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("kubiya_worker._supervisor")
+    if package is None or package.origin is None:
         return Finding(FAIL, "kubiya_worker/_supervisor is missing", f"{sys.executable} -m pip install kubiya-worker")
-    return Finding(PASS, str(Path(found.origin).parent))
+    return Finding(PASS, str(Path(package.origin).parent))
 
 
 def disk(home: Path) -> Finding:
@@ -135,13 +135,13 @@ def confinement(wanted: str) -> Finding:
     """Check whether tools are confined here, by the setting. A unit or container may forbid what this shell can do."""
     from kubiya_worker.tools.confinement import support  # imported here: most commands do not need it
 
-    found = support.probe()
+    supported = support.probe()
     if wanted == support.OFF:
-        could = "this kernel could confine them" if found.works else found.reason
+        could = "this kernel could confine them" if supported.works else supported.reason
         return Finding(WARN, f"off: tools may do what this user may do; {could}", support.OFF_REMEDY)
-    if found.works:
-        return Finding(PASS, found.means)
-    return Finding(FAIL if wanted == support.REQUIRE else WARN, found.reason, found.remedy)
+    if supported.works:
+        return Finding(PASS, supported.means)
+    return Finding(FAIL if wanted == support.REQUIRE else WARN, supported.reason, supported.remedy)
 
 
 def pid_files(home: Path) -> Finding:
@@ -168,8 +168,8 @@ def venvs(home: Path) -> Finding:
             "import importlib.util as u; assert u.find_spec('kubiya_worker')",
         ]
         try:
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=VENV_WITHIN, check=False)
-            fault = (done.stderr.strip().splitlines() or ["it ends at once"])[-1] if done.returncode else ""
+            finished = subprocess.run(argv, capture_output=True, text=True, timeout=VENV_WITHIN, check=False)
+            fault = (finished.stderr.strip().splitlines() or ["it ends at once"])[-1] if finished.returncode else ""
         except (OSError, subprocess.SubprocessError) as error:
             fault = getattr(error, "strerror", None) or str(error)
         if fault:

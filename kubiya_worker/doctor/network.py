@@ -62,10 +62,10 @@ def dns(url: str) -> Finding:
     if proxy_of(url):
         return Finding(SKIP, "the proxy resolves names")
     try:
-        found = sorted({str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
+        addresses = sorted({str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)})
     except OSError as error:
         return Finding(FAIL, f"{host}: {error.strerror or error}", f"getent hosts {host}; cat /etc/resolv.conf")
-    return Finding(PASS, f"{host} is {', '.join(found[:4])}")
+    return Finding(PASS, f"{host} is {', '.join(addresses[:4])}")
 
 
 def proxy(url: str) -> Finding:
@@ -190,15 +190,16 @@ def notifications(settings: Settings) -> Finding:
     reply = _get(url, headers={"Authorization": f"Bearer {settings.api_key}"})
     if reply.status_code != 200:
         return Finding(SKIP, f"this key, or this control plane, does not tell ({reply.status_code})")
-    found = reply.json()
-    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
-    told = {str(row.get("name")): row.get("deliveries") or {} for row in rows}
-    dead = [name for name, deliveries in told.items() if deliveries.get("dead")]
-    failing = [name for name, deliveries in told.items() if deliveries.get("last_error") and name not in dead]
+    answer = reply.json()
+    rows = [row for row in answer if isinstance(row, dict)] if isinstance(answer, list) else []
+    by_name = {str(row.get("name")): row.get("deliveries") or {} for row in rows}
+    dead = [name for name, deliveries in by_name.items() if deliveries.get("dead")]
+    failing = [name for name, deliveries in by_name.items() if deliveries.get("last_error") and name not in dead]
     if not dead and not failing:
-        return Finding(PASS, f"{len(told)} defined, all delivered")
+        return Finding(PASS, f"{len(by_name)} defined, all delivered")
     name = (dead or failing)[0]
-    text = f"{name}: {told[name].get('dead')} dead, {told[name].get('waiting')} waiting: {told[name].get('last_error')}"
+    worst = by_name[name]
+    text = f"{name}: {worst.get('dead')} dead, {worst.get('waiting')} waiting: {worst.get('last_error')}"
     others = len(dead) + len(failing) - 1
     text += f"; and {others} more" if others else ""
     name = shlex.quote(name)

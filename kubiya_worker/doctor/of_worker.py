@@ -50,7 +50,7 @@ def checks(asked: Mapping[str, Any], environ: Mapping[str, str]) -> list[Check]:
 def main() -> None:
     """Read what is asked, and print what did not pass."""
     os.nice(NICE)
-    found = [
+    results = [
         {
             "name": result.check.name,
             "status": result.finding.status,
@@ -60,7 +60,7 @@ def main() -> None:
         for result in examine(checks(json.load(sys.stdin), os.environ), Report())
         if result.finding.status in (FAIL, WARN)
     ]
-    sys.stdout.write(json.dumps(found))
+    sys.stdout.write(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -36,12 +36,12 @@ class Installed:
 def finding(environ: Mapping[str, str], folder: Path = Path(sys.executable).parent) -> Finding:
     """Check that the shell's `kubiya` is the one in `folder`."""
     ours = folder / COMMAND
-    found = list(on_path(environ))
-    others = [path for path in found if path.resolve() != ours.resolve()]
+    programs = list(on_path(environ))
+    others = [path for path in programs if path.resolve() != ours.resolve()]
     if not ours.is_file() or not others:
         return Finding(PASS, f"{ours if ours.is_file() else sys.executable}")
     other = examine(others[0])
-    if found[0] == other.path:
+    if programs[0] == other.path:
         remedy = f'Call {ours}, or put it first: export PATH="{folder}:$PATH"'
         if other.ours:
             remedy += "; or remove one of the two, in the way in which it was installed"

@@ -93,5 +93,5 @@ class Probe:
         polling.cancel()  # not refused: the poll waits for a task, so it works
         elsewhere = differences(self._settings, registration, await cluster_id(client))
         if elsewhere:
-            return Finding(WARN, "; ".join(said for said, _ in elsewhere), "; ".join(do for _, do in elsewhere))
+            return Finding(WARN, "; ".join(text for text, _ in elsewhere), "; ".join(do for _, do in elsewhere))
         return Finding(PASS, f"{address}, namespace {namespace}: connected, polled")

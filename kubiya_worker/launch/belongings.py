@@ -136,14 +136,14 @@ def remove_empty(folder: Path) -> None:
 def units(*, system: bool) -> list[Path]:
     """Return the unit files that `kubiya worker install-service` wrote."""
     folder = systemd_unit.unit_file("x", system=system).parent
-    found = []
+    unit_files = []
     for path in sorted(folder.glob(f"{service.PREFIX}-*.service")):
         try:
             systemd.refuse_foreign(path)
         except ConfigurationError:
             continue
-        found.append(path)
-    return found
+        unit_files.append(path)
+    return unit_files
 
 
 def states_of_services(environ: Mapping[str, str]) -> list[Path]:

@@ -130,11 +130,11 @@ def clear(home: Home) -> None:
 
 def owner(home: Home) -> psutil.Process:
     """Return the supervisor that owns this home. Raises NotRunning when it has just ended."""
-    found = ownership.find(str(home.pid_file), str(home.state_file))
+    running = ownership.find(str(home.pid_file), str(home.state_file))
     try:
         # psutil remembers the start time, so a reused PID is not taken for this process.
-        if found.alive and found.pid is not None:
-            return psutil.Process(found.pid)
+        if running.alive and running.pid is not None:
+            return psutil.Process(running.pid)
     except psutil.Error:
         pass
     raise NotRunning(f"The worker of {home.label} has just ended", remedy=f"kubiya worker status {home.flags} says how")
@@ -143,10 +143,10 @@ def owner(home: Home) -> psutil.Process:
 def signal(home: Home, name: str) -> psutil.Process:
     """Send a signal once the whole identity was verified. Return the process, to wait for. Raises NotRunning."""
     process = owner(home)
-    found = ownership.signal_owner(str(home.pid_file), Signals[f"SIG{name}"], str(home.state_file))
-    if not found.alive:
+    signalled = ownership.signal_owner(str(home.pid_file), Signals[f"SIG{name}"], str(home.state_file))
+    if not signalled.alive:
         raise NotRunning(
-            f"No signal was sent: {found.reason or 'the worker has just ended'}",
+            f"No signal was sent: {signalled.reason or 'the worker has just ended'}",
             remedy=f"kubiya worker status {home.flags} says what is there",
         )
     return process

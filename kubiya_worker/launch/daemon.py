@@ -226,7 +226,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():  # reading a named pipe would block
             return {}
-        found = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}

@@ -40,24 +40,24 @@ def find(environ: Mapping[str, str]) -> DevWorker | None:
     """Return the worker of the stack that runs in the stack's folder; None when none does."""
     state = StackFolder(default_folder(environ))
     try:
-        told = json.loads(state.lock_file.read_text(encoding="utf-8"))
-        pid, written = int(told["pid"]), state.lock_file.stat().st_mtime
+        lock = json.loads(state.lock_file.read_text(encoding="utf-8"))
+        pid, written = int(lock["pid"]), state.lock_file.stat().st_mtime
         # A number that was given to another process later began after the file was written.
         started_at = psutil.Process(pid).create_time()
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
-    if started_at > written or not told.get("queue"):
+    if started_at > written or not lock.get("queue"):
         return None
-    url = str(told.get("control_plane_url") or "")
-    return DevWorker(str(told["queue"]), pid, url, state.logs / "worker.log", started_at)
+    url = str(lock.get("control_plane_url") or "")
+    return DevWorker(str(lock["queue"]), pid, url, state.logs / "worker.log", started_at)
 
 
 def meant(queue_id: str | None, environ: Mapping[str, str] = os.environ) -> DevWorker | None:
     """Return the stack's worker when a command means it: by its queue, or because there is no other worker here."""
-    found = find(environ)
-    if found is None:
+    worker = find(environ)
+    if worker is None:
         return None
     named = queue_id or environ.get("QUEUE_ID", "").strip()
     if named:
-        return found if named == found.queue and not homes.find(named).folder.is_dir() else None
-    return None if any(True for _ in homes.homes()) or containers.find() else found
+        return worker if named == worker.queue and not homes.find(named).folder.is_dir() else None
+    return None if any(True for _ in homes.homes()) or containers.find() else worker

@@ -147,14 +147,14 @@ def polls(container: Container) -> bool | None:
 def containers(client: DockerClient, queue_id: str | None = None) -> list[Container]:
     """Return the containers of workers, running or not."""
     labels = [f"{LABEL}=true", *([f"{QUEUE_LABEL}={queue_id}"] if queue_id else [])]
-    found: list[Container] = client.containers.list(all=True, filters={"label": labels})
-    return found
+    running: list[Container] = client.containers.list(all=True, filters={"label": labels})
+    return running
 
 
 def secrets_of(settings: Settings) -> dict[str, str]:
     """Return the secrets by the name of their variable."""
-    found = {option.env[0]: getattr(settings, option.name) for option in OPTIONS if option.secret}
-    return {name: value for name, value in found.items() if value}
+    secrets = {option.env[0]: getattr(settings, option.name) for option in OPTIONS if option.secret}
+    return {name: value for name, value in secrets.items() if value}
 
 
 def files_of(settings: Settings) -> dict[str, str]:

@@ -85,19 +85,19 @@ def _stop(home: Home, say: Say) -> None:
         raise NotFinished(error.message, remedy="The next worker of the queue takes up what it was doing") from error
 
 
-def _request_drain(home: Home, found: WorkerReport, say: Say) -> psutil.Process:
+def _request_drain(home: Home, worker_report: WorkerReport, say: Say) -> psutil.Process:
     """Send the drain signal, unless the worker drains already. Return the supervisor, to wait for."""
-    if not found.alive:
-        if found.has_pid_file:
+    if not worker_report.alive:
+        if worker_report.has_pid_file:
             raise NotRunning(
                 f"No worker of {home.label} runs here, its PID file is stale", remedy=f"kubiya worker stop {home.flags}"
             )
         raise NotRunning(f"No worker of {home.label} runs here", remedy="kubiya worker list shows those that do")
-    if found.word in (report.DRAINING, report.STOPPING):
-        word = "drains" if found.word == report.DRAINING else "is being stopped"
-        say(f"{home.label} {word} already (since {found.state.get('since')})")
+    if worker_report.word in (report.DRAINING, report.STOPPING):
+        word = "drains" if worker_report.word == report.DRAINING else "is being stopped"
+        say(f"{home.label} {word} already (since {worker_report.state.get('since')})")
         return control.owner(home)
-    name = str(found.pid_file.get("drain_signal") or "")
+    name = str(worker_report.pid_file.get("drain_signal") or "")
     if not name:
         raise TemporaryFailure(
             f"The worker of {home.label} was started by a version that cannot drain it",
@@ -147,16 +147,16 @@ def _outcome(home: Home, worker_report: WorkerReport, seconds: float, timeout: f
     )
 
 
-def _ended_as_requested(found: WorkerReport, state: dict[str, Any], death: dict[str, Any]) -> bool:
+def _ended_as_requested(worker_report: WorkerReport, state: dict[str, Any], death: dict[str, Any]) -> bool:
     """Return whether the supervisor ended as requested."""
-    if (state.get("supervisor") or {}).get("pid") != found.pid:  # the next supervisor runs already
+    if (state.get("supervisor") or {}).get("pid") != worker_report.pid:  # the next supervisor runs already
         return death.get("code") == 0
     return state.get("state") == "stopped" and state.get("exit_code") == 0
 
 
 def _number(facts: dict[str, Any], name: str) -> int:
-    found = facts.get(name)
-    return found if isinstance(found, int) else 0
+    value = facts.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def _tasks(count: int) -> str:

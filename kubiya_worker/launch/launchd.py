@@ -105,8 +105,8 @@ def refuse_foreign(path: Path) -> None:
     if not path.is_symlink() and not path.exists():
         return
     try:
-        found = {} if path.is_symlink() else plistlib.loads(path.read_bytes())
-        words = found.get("ProgramArguments", [])
+        installed = {} if path.is_symlink() else plistlib.loads(path.read_bytes())
+        words = installed.get("ProgramArguments", [])
     except (OSError, ValueError, AttributeError, plistlib.InvalidFileException):
         words = []
     if service.MODULE not in words:
@@ -122,12 +122,12 @@ def _domain() -> str:
 
 def _launchctl(*words: str, may_fail: bool = False) -> None:
     try:
-        done = subprocess.run(["launchctl", *words], capture_output=True, text=True, timeout=WITHIN, check=False)
+        finished = subprocess.run(["launchctl", *words], capture_output=True, text=True, timeout=WITHIN, check=False)
     except FileNotFoundError as error:
         raise Unavailable("There is no launchctl on PATH", remedy="Use kubiya worker start -d") from error
-    if done.returncode and not may_fail:
-        output = " ".join((done.stderr or done.stdout).split())
+    if finished.returncode and not may_fail:
+        output = " ".join((finished.stderr or finished.stdout).split())
         raise ConfigurationError(
-            f"launchctl {words[0]}: {output or f'exit code {done.returncode}'}",
+            f"launchctl {words[0]}: {output or f'exit code {finished.returncode}'}",
             remedy=f"launchctl print {_domain()} shows what is loaded; without such a domain, log in on the desktop",
         )

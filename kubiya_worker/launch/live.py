@@ -91,8 +91,8 @@ class Watcher:
 
 def total(samples: Samples, name: str, **labels: str) -> float | None:
     """Return the sum of a metric's samples that have these labels; None when there is none. Pure."""
-    found = [value for has, value in samples.get(name, ()) if _has_labels(has, labels)]
-    return sum(found) if found else None
+    values = [value for has, value in samples.get(name, ()) if _has_labels(has, labels)]
+    return sum(values) if values else None
 
 
 def _has_labels(labels: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:

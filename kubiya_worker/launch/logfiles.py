@@ -20,12 +20,12 @@ _NUMBER: Final = re.compile(r"\.(\d+)(?:\.gz)?$")
 
 def rotated(path: Path) -> list[Path]:
     """Return the older files of a log, oldest first."""
-    found: dict[int, Path] = {}
+    by_number: dict[int, Path] = {}
     for each in sorted(path.parent.glob(f"{path.name}.*")):
         number = _NUMBER.search(each.name)
         if number and each.name[: number.start()] == path.name:
-            found.setdefault(int(number[1]), each)  # `.1` before `.1.gz`, which is being written
-    return [found[number] for number in sorted(found, reverse=True)]
+            by_number.setdefault(int(number[1]), each)  # `.1` before `.1.gz`, which is being written
+    return [by_number[number] for number in sorted(by_number, reverse=True)]
 
 
 class _File:

@@ -20,11 +20,11 @@ def parse(line: str) -> dict[str, Any]:
     """Return {time, level, event, …}; {"message": line} for a line of another form."""
     if line.startswith("{"):
         try:
-            found = json.loads(line)
+            document = json.loads(line)
         except ValueError:
             return {"message": line}
-        if isinstance(found, dict):
-            return {"time": found.pop("timestamp", found.pop("time", None)), **found}
+        if isinstance(document, dict):
+            return {"time": document.pop("timestamp", document.pop("time", None)), **document}
         return {"message": line}
     match = _LINE.fullmatch(line)
     if match is None:

@@ -145,11 +145,11 @@ def project_folder() -> str:
 
 def site_folders() -> tuple[str, ...]:
     """Return the running installation's package folders; before them the project's folder, if it is not one of them."""
-    found = [folder for folder in site.getsitepackages() if Path(folder).is_dir()]
+    folders = [folder for folder in site.getsitepackages() if Path(folder).is_dir()]
     if site.ENABLE_USER_SITE and Path(site.getusersitepackages()).is_dir():
-        found.append(site.getusersitepackages())
+        folders.append(site.getusersitepackages())
     project = project_folder()
-    return (*([] if project in map(_real, found) else [project]), *found)
+    return (*([] if project in map(_real, folders) else [project]), *folders)
 
 
 def _real(folder: str) -> str:

@@ -69,9 +69,14 @@ def _owner(port: int) -> str:
     import psutil  # only when there is something to explain
 
     try:
-        for found in psutil.net_connections(kind="tcp"):
-            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr[1] == port and found.pid:
-                return f" by pid {found.pid} ({psutil.Process(found.pid).name()})"
+        for connection in psutil.net_connections(kind="tcp"):
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr
+                and connection.laddr[1] == port
+                and connection.pid
+            ):
+                return f" by pid {connection.pid} ({psutil.Process(connection.pid).name()})"
     except (psutil.Error, OSError):
         pass  # this user may not see it
     return ""

@@ -55,9 +55,9 @@ def _read(answer: dict[str, object], settings: Settings) -> Queue:
         raise ConfigurationError(
             f"The queue {settings.queue_id!r} is {status}, not active", remedy="Activate it on the control plane"
         )
-    found = Queue(str(answer.get("id") or ""), str(answer.get("name") or ""))
-    if not found.id and not found.name:
+    queue = Queue(str(answer.get("id") or ""), str(answer.get("name") or ""))
+    if not queue.id and not queue.name:
         raise ConfigurationError(
             f"{settings.control_plane_url} answered without a queue", remedy="Is this URL a Kubiya control plane?"
         )
-    return found
+    return queue

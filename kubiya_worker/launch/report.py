@@ -94,8 +94,8 @@ class WorkerReport:
         """Return the worker's own status; empty when the file was not written by the worker that runs now."""
         if self.worker_pid is None or self.status.get("pid") != self.worker_pid:
             return {}
-        said = self.status.get("at")
-        age = round(max(0.0, time.time() - said), 1) if isinstance(said, int | float) else None
+        at = self.status.get("at")
+        age = round(max(0.0, time.time() - at), 1) if isinstance(at, int | float) else None
         old = age is not None and age > OLD
         return {**self.status, "age": age, **({"polling": None} if old else {})}
 
@@ -149,9 +149,9 @@ def examine(home: Home) -> WorkerReport:
 def state_of(home: Home, record: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return the state of a supervisor that lives, and whether it was silent so that the state is an old one."""
     address = str(record.get("control") or "")
-    told = control.ask(address or f"{home.state_file}.run/control")
-    if told:
-        return told, False
+    answer = control.ask(address or f"{home.state_file}.run/control")
+    if answer:
+        return answer, False
     # A supervisor of an earlier version has no control socket; its state file is all that there is.
     return daemon.read_json(home.state_file), bool(address)
 
@@ -167,10 +167,10 @@ def age_of(stamp: object) -> float | None:
 
 def log_sizes(home: Home) -> dict[str, int]:
     """Return the size of each log file in bytes, by name."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for path in sorted(home.logs.glob("worker.log*")) if home.logs.is_dir() else ():
-        found[path.name] = _size(path)
-    return found
+        sizes[path.name] = _size(path)
+    return sizes
 
 
 def _size(path: Path) -> int:

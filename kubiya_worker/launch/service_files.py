@@ -29,10 +29,10 @@ def unreachable(paths: Sequence[Path], *, system: bool) -> Path | None:
 
 
 def refuse_unreachable(paths: Sequence[Path], *, system: bool) -> None:
-    found = unreachable(paths, system=system)
-    if found:
+    hidden = unreachable(paths, system=system)
+    if hidden:
         raise ConfigurationError(
-            f"A hardened service cannot read {found}",
+            f"A hardened service cannot read {hidden}",
             remedy="Install the worker where it can: python3 -m venv /opt/kubiya && "
             f"/opt/kubiya/bin/pip install kubiya-worker{'' if system else ' (anywhere but /tmp)'}",
         )

@@ -188,8 +188,8 @@ def template(python: str) -> str:
     name = "QUEUE"
     argv = (python, "-P", "-m", service.MODULE, "worker", "start", "--queue-id", name, "--type", "local")
     settings = Path("/etc/kubiya-worker") / name
-    made = Service(name, 1, True, argv, {}, {"KUBIYA_API_KEY": ""}, {}, TEMPLATE_STOP_WITHIN)
-    _, _, text = unit(made, secrets=settings).partition("\n\n")
+    service_definition = Service(name, 1, True, argv, {}, {"KUBIYA_API_KEY": ""}, {}, TEMPLATE_STOP_WITHIN)
+    _, _, text = unit(service_definition, secrets=settings).partition("\n\n")
     # %d is of systemd 250; that folder is the same in 249, which Ubuntu 22.04 has.
     text = text.replace("=%d/", "=%t/credentials/%n/").replace(
         "\nLoadCredential=", f"\nEnvironmentFile=-{settings}/environment\nLoadCredential=", 1
@@ -230,8 +230,8 @@ def unit_file(name: str, *, system: bool) -> Path:
     return _config_home() / "systemd" / "user" / f"{name}.service"
 
 
-def secrets_folder(made: Service) -> Path:
-    return secrets_folder_of(made.name, system=made.system)
+def secrets_folder(service_definition: Service) -> Path:
+    return secrets_folder_of(service_definition.name, system=service_definition.system)
 
 
 def secrets_folder_of(name: str, *, system: bool) -> Path:

@@ -38,10 +38,10 @@ def find_program(environ: Mapping[str, str] | None = None) -> Path:
     Raises ConfigurationError when there is none.
     """
     path = (os.environ if environ is None else environ).get("PATH", os.defpath)
-    found = shutil.which("temporal", path=path)
+    program = shutil.which("temporal", path=path)
     beside = Path(sys.executable).parent / "temporal"  # not resolved: a venv's interpreter is a symlink
-    if found:
-        return Path(found)
+    if program:
+        return Path(program)
     if os.access(beside, os.X_OK):
         return beside
     raise ConfigurationError(
@@ -105,18 +105,18 @@ def _check_tables(path: Path, table: str) -> None:
 
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=1)) as database:
-            found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.OperationalError:
         return  # locked: the process that uses it reports more
     except sqlite3.DatabaseError as error:
         raise _broken(path, f"is a broken SQLite database ({error})") from error
-    if table and table not in found:
+    if table and table not in tables:
         raise _broken(path, "is an SQLite database that was never finished")
 
 
-def _broken(path: Path, what: str) -> ConfigurationError:
+def _broken(path: Path, fault: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{path} {what}", remedy=f"Move it away (mv {path} {path}.broken) and start again, or use --ephemeral"
+        f"{path} {fault}", remedy=f"Move it away (mv {path} {path}.broken) and start again, or use --ephemeral"
     )
 
 

@@ -74,7 +74,7 @@ def ask(address: str, within: float = ASK_WITHIN) -> dict[str, Any]:
             peer.connect(address)
             while len(text) <= _LARGEST and (data := peer.recv(65536)):
                 text += data
-        told = json.loads(text)
+        answer = json.loads(text)
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return answer if isinstance(answer, dict) else {}

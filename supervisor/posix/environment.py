@@ -38,14 +38,14 @@ def overwrite_secrets(also: Collection[str] = ()) -> list[str]:
         start = int(stat[stat.rindex(b")") + 2 :].split()[_ENV_START])
     except (ImportError, OSError, ValueError, IndexError):
         return []
-    found, offset = [], 0
+    spans, offset = [], 0
     for entry in block.split(b"\0"):
         name, _, value = entry.partition(b"=")
         if start and value and (_is_secret(name, value) or os.fsdecode(name) in also):
             ctypes.memset(start + offset + len(name) + 1, ord(OVERWRITTEN), len(value))
-            found.append(os.fsdecode(name))
+            spans.append(os.fsdecode(name))
         offset += len(entry) + 1
-    return found
+    return spans
 
 
 def _is_secret(name: bytes, value: bytes) -> bool:

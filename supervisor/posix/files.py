@@ -69,10 +69,10 @@ def stamp(path: str | Path) -> Stamp | None:
     The inode alone does not tell: file systems give the number of a removed file to the next one.
     """
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def is_at(descriptor: int, path: str | Path) -> bool:

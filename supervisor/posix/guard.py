@@ -86,11 +86,11 @@ def spawn(
 
 def main(orders: str) -> NoReturn:
     """Run as the program that `spawn` starts. Does not return."""
-    told = json.loads(orders)
-    program = ChildCommand(tuple(told["argv"]), told["cwd"])
+    order = json.loads(orders)
+    program = ChildCommand(tuple(order["argv"]), order["cwd"])
     started_with = dict(os.environ)
     environment.overwrite_secrets()
-    run(program, started_with, socket.socket(fileno=told["channel"]), told["death"], told["log"])
+    run(program, started_with, socket.socket(fileno=order["channel"]), order["death"], order["log"])
 
 
 def run(

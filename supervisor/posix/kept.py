@@ -34,7 +34,7 @@ def name(folder: Path, pid: int, source: Table) -> Path:
 
 def named(folder: str, source: Table) -> list[Process]:
     """Return the processes that the folder names and that still run. Files of others are removed."""
-    found = []
+    pids = []
     boot = ""
     for path in sorted(Path(folder).glob("*.json")) if folder else ():
         boot = boot or source.boot()
@@ -42,8 +42,8 @@ def named(folder: str, source: Table) -> list[Process]:
         if process is None:
             path.unlink(missing_ok=True)
         else:
-            found.append(process)
-    return found
+            pids.append(process)
+    return pids
 
 
 def without(left: list[Process], folder: str, source: Table) -> list[Process]:
@@ -73,20 +73,20 @@ def await_end(folder: str, source: Table, seconds: float) -> list[Process]:
 
 def end(folder: str, source: Table) -> int:
     """End all that the folder names: SIGTERM, then SIGKILL. Return how many there were."""
-    found = named(folder, source)
-    if found:
+    pids = named(folder, source)
+    if pids:
         ask_to_end(folder, source)
         left = await_end(folder, source, GRACE)
         processes.signal_all(source, left, signal.SIGKILL)
         await_end(folder, source, SETTLE if left else 0.0)
-    return len(found)
+    return len(pids)
 
 
 def _of_file(path: Path, boot: str, source: Table) -> Process | None:
     try:
-        told = json.loads(files.read(path))
-        pid, start = int(told["pid"]), str(told["start"])
+        record = json.loads(files.read(path))
+        pid, start = int(record["pid"]), str(record["start"])
     except (ValueError, TypeError, KeyError):
         return None
-    process = source.one(pid) if told.get("boot") == boot else None
+    process = source.one(pid) if record.get("boot") == boot else None
     return process if process is not None and process.start == start and not process.zombie else None

@@ -13,7 +13,7 @@ def pids_with(entry: bytes) -> list[int]:
 
     `NAME=value` finds longer values too; `NAME=value\0` finds exactly this value.
     """
-    found = []
+    pids = []
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():  # noqa: PTH208, PTH112  (runs often)
         if not name.isdigit() or int(name) == os.getpid():
             continue
@@ -23,5 +23,5 @@ def pids_with(entry: bytes) -> list[int]:
         except OSError:
             continue  # the process has ended, or belongs to another user
         if b"\0" + entry in environment:
-            found.append(int(name))
-    return found
+            pids.append(int(name))
+    return pids

@@ -149,8 +149,8 @@ def find(pid_file: str, state_file: str = "") -> Owner:
 
     When none is alive, the answer tells of the PID file, which is the one that people look at.
     """
-    found = pidfile.content(pid_file)
-    for record in (pidfile.content(str(lock_file(pid_file))), found):
+    content = pidfile.content(pid_file)
+    for record in (pidfile.content(str(lock_file(pid_file))), content):
         identity = pidfile.identity_in(record)
         if identity is not None and not processes.mismatch(identity):
             return Owner(True, identity.pid, identity=identity, record=record)
@@ -158,11 +158,11 @@ def find(pid_file: str, state_file: str = "") -> Owner:
     identity = Identity.from_dict(state.get("supervisor"))
     if identity is not None and state.get("state") not in _ENDED and not processes.mismatch(identity):
         return Owner(True, identity.pid, identity=identity, record=_record(state.get("owner")))
-    identity = pidfile.identity_in(found)
+    identity = pidfile.identity_in(content)
     if identity is None:
         reason = "holds no identity" if Path(pid_file).exists() else "does not exist"
         return Owner(False, None, f"{pid_file} {reason}")
-    return Owner(False, identity.pid, processes.mismatch(identity), identity, found)
+    return Owner(False, identity.pid, processes.mismatch(identity), identity, content)
 
 
 def signal_owner(pid_file: str, number: int, state_file: str = "") -> Owner:

@@ -44,16 +44,16 @@ class BoundSocket:
         if Path(self._folder).is_symlink() or Path(self._folder).stat().st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "the folder is another user's", self._folder)
         Path(self._folder).chmod(0o700)
-        made = socket.socket(socket.AF_UNIX, self._kind)
+        bound = socket.socket(socket.AF_UNIX, self._kind)
         try:
-            made.setblocking(False)
+            bound.setblocking(False)
             # Left by a killed supervisor: this process holds the lock of the instance, so no other one uses the name.
             Path(self.address).unlink(missing_ok=True)
-            made.bind(self.address)
+            bound.bind(self.address)
         except OSError:
-            made.close()
+            bound.close()
             raise
-        self.socket, self._stamp = made, files.stamp(self.address)
+        self.socket, self._stamp = bound, files.stamp(self.address)
 
     @property
     def lost(self) -> bool:
