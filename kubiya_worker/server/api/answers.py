@@ -58,16 +58,25 @@ HEADERS: Final = {
 GONE: Final = "This link is not valid, or not any more"
 
 
-def found_by(plane: Plane, token: str) -> tuple[AnswerToken, Approval, Object] | None:
-    """Return the token with its request and its notification; None for one that is unknown or not of this request."""
-    found = plane.stores.answer_tokens.find(token)
-    if found is None:
+@dataclass(frozen=True)
+class Answerable:
+    """A token has the request that it answers, and the notification whose message holds it."""
+
+    token: AnswerToken
+    approval: Approval
+    notification: Object
+
+
+def found_by(plane: Plane, token: str) -> Answerable | None:
+    """Return what a token stands for; None for one that is unknown or not of this request."""
+    stored = plane.stores.answer_tokens.find(token)
+    if stored is None:
         return None
-    approval = plane.stores.approvals.get(found.organization_id, found.approval_id)
-    notification = plane.stores.notifications.find(found.organization_id, found.notification_id)
-    if approval is None or notification is None or not found.fits(approval):
+    approval = plane.stores.approvals.get(stored.organization_id, stored.approval_id)
+    notification = plane.stores.notifications.find(stored.organization_id, stored.notification_id)
+    if approval is None or notification is None or not stored.fits(approval):
         return None
-    return found, approval, notification
+    return Answerable(stored, approval, notification)
 
 
 @dataclass(frozen=True)
@@ -91,10 +100,10 @@ def decide(plane: Plane, press: Press) -> Approval:
 
     Raises ApiError: 404 for a wrong token, 403 for a person who may not, 409 for what was answered or is over.
     """
-    found, decision = found_by(plane, press.token), press.decision
-    if found is None or decision not in DECISIONS:
+    answerable, decision = found_by(plane, press.token), press.decision
+    if answerable is None or decision not in DECISIONS:
         raise ApiError(404, GONE)
-    known, approval, notification = found
+    known, approval, notification = answerable.token, answerable.approval, answerable.notification
     channel = notification["channel"]
     who = known.person or press.email
     # The definition of now says whom a message stands for, not that of the time when it was sent.
@@ -150,10 +159,10 @@ def _refusal(call: Call, approval: Approval) -> str:
 async def show(request: Request) -> Response:
     """Show the request with two buttons. This answers nothing."""
     plane: Plane = request.app.state.plane
-    found = found_by(plane, request.path_params["token"])
-    if found is None or not found[0].person:
+    answerable = found_by(plane, request.path_params["token"])
+    if answerable is None or not answerable.token.person:
         return _page(GONE, "", 404)
-    token, approval, _ = found
+    token, approval = answerable.token, answerable.approval
     if approval["status"] != ap.PENDING or token.used_at is not None or token.expires_at <= time.time():
         return _page("Nothing waits here any more", _outcome(approval), 410)
     return _page(_title(approval), _request(approval) + _form(approval, str(token.person)))
@@ -244,15 +253,16 @@ async def mattermost(request: Request) -> Response:
         context = body.get("context")
         context = context if isinstance(context, dict) else {}
         token, user = str(context.get("token") or ""), str(body.get("user_id") or "")
-        found = found_by(plane, token)
-        if found is None or found[0].person:
+        answerable = found_by(plane, token)
+        if answerable is None or answerable.token.person:
             raise ApiError(404, GONE)
-        email = (found[2]["channel"].get("persons") or {}).get(user)
+        email = (answerable.notification["channel"].get("persons") or {}).get(user)
         try:
             decision = str(context.get("decision") or "")
             decided = decide(plane, Press(token, decision, address_of(request), f"POST {CALLBACK}", email))
         except ApiError as error:
-            return {"ephemeral_text": f"{text_of(error)}: {plane.notifier.url}/#/executions/{found[1]['execution_id']}"}
+            link = f"{plane.notifier.url}/#/executions/{answerable.approval['execution_id']}"
+            return {"ephemeral_text": f"{text_of(error)}: {link}"}
         title = outcome_of(decided)
         return {"update": {"message": "", "props": {"attachments": [{"fallback": title, "text": title}]}}}
 

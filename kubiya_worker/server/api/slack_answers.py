@@ -67,8 +67,8 @@ def pressed_in_slack(plane: Plane, channel: Object, payload: Object) -> Coroutin
     token, user = str(action.get("value") or ""), str((payload.get("user") or {}).get("id") or "")
     container = payload.get("container") or {}
     place = {"channel": container.get("channel_id"), "ts": container.get("message_ts")}
-    found = answers.found_by(plane, token)
-    notification = found[2] if found is not None and not found[0].person else {}
+    answerable = answers.found_by(plane, token)
+    notification = answerable.notification if answerable is not None and not answerable.token.person else {}
     ours = notification.get("channel") or {}
     email = (ours.get("persons") or {}).get(user)
     try:
@@ -82,7 +82,9 @@ def pressed_in_slack(plane: Plane, channel: Object, payload: Object) -> Coroutin
             {**place, "text": outcome, "blocks": slack.outcome(outcome)},
         )
     except ApiError as error:
-        link = f"{plane.notifier.url}/#/executions/{found[1]['execution_id']}" if found else plane.notifier.url
+        link = plane.notifier.url
+        if answerable is not None:
+            link = f"{link}/#/executions/{answerable.approval['execution_id']}"
         answer = {"channel": place["channel"], "user": user, "text": f"{answers.text_of(error)}: {link}"}
         return _tell(plane, channel, ours and notification, "chat.postEphemeral", answer)
 
@@ -113,7 +115,8 @@ async def press(request: Request) -> Response:
     # The signature is an app's: it answers by the messages of the definitions that name the app, and by no others.
     actions = payload.get("actions") or ()
     tokens = [str(each.get("value") or "") for each in actions if isinstance(each, dict)]
-    owners = [found[2]["id"] for token in tokens if (found := answers.found_by(plane, token)) is not None]
+    known = (answers.found_by(plane, token) for token in tokens)
+    owners = [answerable.notification["id"] for answerable in known if answerable is not None]
     if set(owners) - {channel["notification_id"] for channel in channels}:
         return reply({"detail": UNPROVEN}, 401)
     rest = pressed_in_slack(plane, channels[0], payload)
