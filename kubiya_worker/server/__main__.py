@@ -43,19 +43,19 @@ def listen(host: str, port: int) -> socket.socket:
     from kubiya_worker.server.errors import PortTaken
 
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, OverflowError, UnicodeError) as error:
         raise UsageError(f"{host}:{port} is not an address to listen on", remedy="Check --host and --port") from error
     # Name the protocol: asyncio sets TCP_NODELAY only then, and without it each reply waits 40 ms for an ACK.
-    made = socket.socket(found[0][0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound = socket.socket(places[0][0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind(found[0][4])
-        made.listen(WAITING)
+        bound.bind(places[0][4])
+        bound.listen(WAITING)
     except OSError as error:
-        made.close()
+        bound.close()
         raise PortTaken(port, error) from error
-    return made
+    return bound
 
 
 def allow_connections() -> None:

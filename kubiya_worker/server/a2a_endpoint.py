@@ -29,10 +29,10 @@ MISSING: Final = "This control plane has no A2A server. Install it with: pip ins
 
 async def show_card(request: Request) -> Response:
     """Return the card of an agent or a team."""
-    found = await _found(request)
-    if isinstance(found, Response):
-        return found
-    tasks, kind, entity = found
+    published = await _found(request)
+    if isinstance(published, Response):
+        return published
+    tasks, kind, entity = published
     helpers = importlib.import_module("a2a.server.request_handlers.response_helpers")
     url = f"{str(request.base_url).rstrip('/')}/a2a/{request.path_params['kind']}/{quote(str(entity['name']), safe='')}"
     return JSONResponse(helpers.agent_card_to_dict(tasks.card(kind, entity, url)))
@@ -40,10 +40,10 @@ async def show_card(request: Request) -> Response:
 
 async def take_call(request: Request) -> Response:
     """Answer a call of JSON-RPC, with one answer or a stream."""
-    found = await _found(request)
-    if isinstance(found, Response):
-        return found
-    tasks, kind, entity = found
+    published = await _found(request)
+    if isinstance(published, Response):
+        return published
+    tasks, kind, entity = published
     routes = importlib.import_module("a2a.server.routes")
     dispatching = importlib.import_module("a2a.server.routes.jsonrpc_dispatcher")
 

@@ -57,10 +57,10 @@ def of_request(person: Person, request: str, headers: Mapping[str, str]) -> Acto
 
 def reason_of(headers: Mapping[str, str]) -> str:
     """Return why a request is made, as its client says; what may hold a credential is in no record. Pure."""
-    given = headers.get(_REASON)
-    if not given:  # as with nearly every request
+    header = headers.get(_REASON)
+    if not header:  # as with nearly every request
         return ""
-    words = " ".join(unquote(given).split())
+    words = " ".join(unquote(header).split())
     text = "".join(c for c in words if c.isprintable())[:LONGEST]
     return HIDDEN if next(credentials.of_text(text), None) is not None else text
 

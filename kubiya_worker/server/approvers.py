@@ -63,8 +63,8 @@ def _who(person: Person) -> str:
 
 def names_in(value: Any) -> tuple[str, ...]:
     """Return the names of a rule's `approver_value`: a list, or a text with commas."""
-    given = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
-    return tuple(dict.fromkeys(name.strip() for name in map(str, given) if name.strip()))
+    words = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
+    return tuple(dict.fromkeys(name.strip() for name in map(str, words) if name.strip()))
 
 
 def approvers(approval: Mapping[str, Any], rule: Mapping[str, Any] | None, asked: Iterable[str]) -> Approvers:

@@ -61,7 +61,7 @@ def check_zone(name: str) -> None:
 
 
 def _values(word: str, name: str, low: int, high: int, names: list[str]) -> set[int]:
-    found: set[int] = set()
+    values: set[int] = set()
     for part in word.split(","):
         span, slash, step_text = part.partition("/")
         first, dash, last = span.partition("-")
@@ -75,8 +75,8 @@ def _values(word: str, name: str, low: int, high: int, names: list[str]) -> set[
         step = _number(step_text, word, name, 1, high, []) if slash else 1
         if begin > end:
             raise ValueError(f"{word[:40]!r} as {name}: {span} goes backwards")
-        found.update(range(begin, end + 1, step))
-    return {value % 7 for value in found} if names is DAYS else found
+        values.update(range(begin, end + 1, step))
+    return {value % 7 for value in values} if names is DAYS else values
 
 
 def _number(text: str, word: str, name: str, low: int, high: int, names: list[str]) -> int:

@@ -73,16 +73,16 @@ def spec_of(kind: str, record: Object, agent_name: Named, environment_name: Name
     """
     default = record_of(kind, {}, str, str)
     named = _with_names(kind, record, agent_name, environment_name)
-    found = {}
+    spec = {}
     for name in sorted(manifests.taken(kind)):
         value, normal = named.get(name), default.get(name)
         if name == "skills":
             value, normal = ([_skill(skill) for skill in skills or ()] for skills in (value, normal))
         if value != normal and value is not None:
-            found[name] = value
-    if kind == "Job" and found.get("executor_type") == _executor({**found, "executor_type": None}):
-        del found["executor_type"]  # the queue or the environment says it
-    return found
+            spec[name] = value
+    if kind == "Job" and spec.get("executor_type") == _executor({**spec, "executor_type": None}):
+        del spec["executor_type"]  # the queue or the environment says it
+    return spec
 
 
 def _skill(skill: Object) -> Object:

@@ -47,7 +47,7 @@ class Going:
 def left_out(times: Timetable, runs: Sequence[Going], policy: str) -> list[dict[str, Any]]:
     """Return the times that started nothing, latest first, each with the reason and, if known, the run in its way."""
     last = max(times.started, default=None)
-    found: list[dict[str, Any]] = []
+    skipped: list[dict[str, Any]] = []
     waiting = times.waiting if policy in BUFFERING else 0
     for at in sorted(set(times.passed) - set(times.started)):
         going = next((run for run in runs if run.began <= at and (run.ended is None or at < run.ended)), None)
@@ -60,5 +60,5 @@ def left_out(times: Timetable, runs: Sequence[Going], policy: str) -> list[dict[
         else:
             reason = MISSED
         execution_id = going.execution_id if going and reason != MISSED else None
-        found.append({"at": at.isoformat(), "reason": reason, "text": TEXTS[reason], "execution_id": execution_id})
-    return found[: -SHOWN - 1 : -1]
+        skipped.append({"at": at.isoformat(), "reason": reason, "text": TEXTS[reason], "execution_id": execution_id})
+    return skipped[: -SHOWN - 1 : -1]

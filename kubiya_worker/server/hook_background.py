@@ -110,8 +110,8 @@ async def _secrets(plane: Plane, hook: Object) -> dict[str, str]:
         value = await secret_of(plane, hook["organization_id"], name)
         if value is not None:
             values[name] = value
-    found: dict[str, str] = templates.resolve(wanted, {}, f"the reply of the hook {hook['name']}", values)
-    return found
+    resolved: dict[str, str] = templates.resolve(wanted, {}, f"the reply of the hook {hook['name']}", values)
+    return resolved
 
 
 async def _post(request: ReplyRequest, networks: Sequence[str]) -> HttpAnswer:

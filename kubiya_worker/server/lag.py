@@ -62,5 +62,5 @@ class LagRecorder:
 def place_of(frame: FrameType | None) -> str:
     """Return the innermost call of a frame, and those of this package that led to it: `file:line name < …`."""
     calls = traceback.extract_stack(frame)[::-1] if frame is not None else []
-    told = [each for number, each in enumerate(calls) if not number or OURS in each.filename]
-    return " < ".join(f"{'/'.join(each.filename.split('/')[-2:])}:{each.lineno} {each.name}" for each in told[:DEEP])
+    shown = [each for number, each in enumerate(calls) if not number or OURS in each.filename]
+    return " < ".join(f"{'/'.join(each.filename.split('/')[-2:])}:{each.lineno} {each.name}" for each in shown[:DEEP])

@@ -105,9 +105,9 @@ class McpEndpoint:
             await reply({"detail": error.detail}, error.status)(scope, receive, send)
             return
         message = _message(body)
-        told, session = request.headers.get(SESSION), None
-        if told is not None:
-            session = await asyncio.to_thread(mcp_forms.opened, plane.seal, told, whose)
+        session_id, session = request.headers.get(SESSION), None
+        if session_id is not None:
+            session = await asyncio.to_thread(mcp_forms.opened, plane.seal, session_id, whose)
             if session is None:  # the client begins a new one then
                 await reply(GONE, 404)(scope, receive, send)
                 return
@@ -118,11 +118,11 @@ class McpEndpoint:
             return
         if message.get("method") == "initialize":
             try:
-                made = await asyncio.to_thread(mcp_forms.sealed, plane.seal, mcp_forms.session_of(message), whose)
+                new_id = await asyncio.to_thread(mcp_forms.sealed, plane.seal, mcp_forms.session_of(message), whose)
             except ConfigurationError as error:
                 await reply({"detail": error.line()}, 503)(scope, receive, send)
                 return
-            send = _with_header(send, SESSION, made)
+            send = _with_header(send, SESSION, new_id)
         elif session and session.get("forms"):
             stream = mcp_forms.CallStream(send, plane.forms, whose)
             scope, send = {**scope, STREAM: stream}, stream.send
@@ -173,10 +173,10 @@ class McpEndpoint:
 def _message(body: bytes) -> Mapping[str, Any]:
     """Return the message of a request; empty for what the SDK refuses."""
     try:
-        found = json.loads(body)
+        document = json.loads(body)
     except ValueError:
         return {}
-    return found if isinstance(found, Mapping) else {}
+    return document if isinstance(document, Mapping) else {}
 
 
 def _with_header(send: Send, name: str, value: str) -> Send:

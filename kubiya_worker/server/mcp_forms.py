@@ -109,10 +109,10 @@ def sealed(seal: Seal, session: Mapping[str, bool], whose: str) -> str:
 def opened(seal: Seal, session_id: str, whose: str) -> dict[str, bool] | None:
     """Return the session that an id stands for; None for one that is not this caller's, or none at all."""
     try:
-        found = json.loads(seal.open(session_id, _place(whose)))
+        document = json.loads(seal.open(session_id, _place(whose)))
     except (ConfigurationError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def _place(whose: str) -> str:

@@ -61,7 +61,7 @@ def settings(environ: Mapping[str, str], secret: str) -> ProviderSettings | None
 
 def _roles(text: str) -> tuple[tuple[str, str], ...]:
     """Parse `sre=approver, ann@example.org=admin, *=viewer`."""
-    found = []
+    roles = []
     for part in filter(None, map(str.strip, text.split(","))):
         name, equals, role = (word.strip() for word in part.partition("="))
         if not equals or not name or role not in ROLES:
@@ -69,10 +69,10 @@ def _roles(text: str) -> tuple[tuple[str, str], ...]:
                 f"KUBIYA_OIDC_ROLES has {part!r}, which is not GROUP=ROLE",
                 remedy=f"A role is one of {', '.join(ROLES)}; * stands for everybody",
             )
-        found.append((name, role))
-    if not found:
+        roles.append((name, role))
+    if not roles:
         raise ConfigurationError("KUBIYA_OIDC_ISSUER needs KUBIYA_OIDC_ROLES", remedy="Such as sre=approver,*=viewer")
-    return tuple(found)
+    return tuple(roles)
 
 
 def person_of(claims: Mapping[str, Any], known: ProviderSettings) -> dict[str, Any]:
@@ -82,9 +82,13 @@ def person_of(claims: Mapping[str, Any], known: ProviderSettings) -> dict[str, A
         raise SignInRefused("The identity provider says no e-mail address. Ask for the scope `email` there")
     if claims.get("email_verified") is not True:
         raise SignInRefused(f"The identity provider has not verified the address {email}")
-    given = claims.get(known.groups_claim)
+    groups_claim = claims.get(known.groups_claim)
     # A group with the name of a role would be taken for the role in a rule's auto_approve_roles.
-    groups = [group for group in map(str, given if isinstance(given, list) else ()) if group not in (*ROLES, "worker")]
+    groups = [
+        group
+        for group in map(str, groups_claim if isinstance(groups_claim, list) else ())
+        if group not in (*ROLES, "worker")
+    ]
     for name, role in known.roles:
         if name == EVERYBODY or name in groups or name.lower() == email.lower():
             return {"name": str(claims.get("name") or email), "email": email, "role": role, "groups": groups}
@@ -169,12 +173,12 @@ class Provider:
             try:
                 reply = requests.get(url, timeout=TIMEOUT)
                 reply.raise_for_status()
-                found = reply.json()
+                metadata = reply.json()
             except (requests.RequestException, ValueError) as error:
                 raise SignInRefused(f"The identity provider {self.known.issuer} cannot be asked: {error}") from error
-            if str(found.get("issuer", "")).rstrip("/") != self.known.issuer:
-                raise SignInRefused(f"{url} is about another issuer: {found.get('issuer')}")
-            self._metadata = found
+            if str(metadata.get("issuer", "")).rstrip("/") != self.known.issuer:
+                raise SignInRefused(f"{url} is about another issuer: {metadata.get('issuer')}")
+            self._metadata = metadata
         return self._metadata
 
     def _checked(self, session: Any, id_token: str, nonce: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def document(edges: Iterable[Edge]) -> Object:
 
 def _operation(edge: Edge) -> Object:
     summary, description = _words(edge)
-    made: Object = {
+    described: Object = {
         "operationId": _identity(edge),
         "tags": [_tag(edge.path)],
         "summary": summary,
@@ -61,19 +61,19 @@ def _operation(edge: Edge) -> Object:
         ],
         "responses": {str(_status(edge)): {"description": "Done"}, **_refusals(edge)},
     }
-    made["x-roles"] = sorted(edge.need.roles)
+    described["x-roles"] = sorted(edge.need.roles)
     if description:
-        made["description"] = description
+        described["description"] = description
     body = edge.models.body
     if body is not None and _takes_fields(body):
         schema = {"$ref": PLACE.format(model=body.__name__)}
-        made["requestBody"] = {
+        described["requestBody"] = {
             "required": any(field.is_required() for field in body.model_fields.values()),
             "content": {"application/json": {"schema": schema}},
         }
     if body is not None and issubclass(body, Wire):
-        made["x-called-by"] = "workers"
-    return made
+        described["x-called-by"] = "workers"
+    return described
 
 
 def names_in(edge: Edge) -> list[str]:

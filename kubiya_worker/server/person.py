@@ -25,9 +25,9 @@ class Scope:
     agents: frozenset[str] | None = None
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Scope:
+    def of(cls, scopes: Mapping[str, Any]) -> Scope:
         """Return the scope that {queues, agents} says; a list that is missing or null is no limit."""
-        lists = {name: given.get(name) for name in ("queues", "agents")}
+        lists = {name: scopes.get(name) for name in ("queues", "agents")}
         return cls(**{name: None if ids is None else frozenset(ids) for name, ids in lists.items()})
 
     @property
@@ -83,22 +83,22 @@ class Person:
 LOCAL: Final = Person("local", "local user", "local@localhost")
 
 
-def of_key(key_id: str, told: Mapping[str, Any]) -> Person:
+def of_key(key_id: str, about: Mapping[str, Any]) -> Person:
     """Return the person of a key from its stored fields {name, email, role, groups, scopes}; none is the local user."""
-    return of_person(told, key_id) if told else replace(LOCAL, key_id=key_id)
+    return of_person(about, key_id) if about else replace(LOCAL, key_id=key_id)
 
 
-def of_person(told: Mapping[str, Any], key_id: str = "") -> Person:
+def of_person(about: Mapping[str, Any], key_id: str = "") -> Person:
     """Return the person with these fields, who has an e-mail or a key."""
-    email = str(told.get("email") or "")
+    email = str(about.get("email") or "")
     return Person(
         id=email.lower() or f"key:{key_id}",
-        name=str(told.get("name") or email),
+        name=str(about.get("name") or email),
         email=email,
-        role=str(told["role"]),
-        groups=tuple(told.get("groups") or ()),
+        role=str(about["role"]),
+        groups=tuple(about.get("groups") or ()),
         key_id=key_id,
-        scope=Scope.of(told.get("scopes") or {}),
+        scope=Scope.of(about.get("scopes") or {}),
     )
 
 

@@ -33,18 +33,18 @@ class Precedence:
 
     def ready(self, execution_id: str, events: Sequence[dict[str, Any]]) -> int:
         """Return how many of the events, from the first, may be stored now."""
-        wanted = [str(x) for event in events for x in event.get("after") or ()]
+        wanted = [str(event_id) for event in events for event_id in event.get("after") or ()]
         if not wanted:
             return len(events)
-        there = set(self._known(execution_id, wanted))
+        known = set(self._known(execution_id, wanted))
         for number, event in enumerate(events):
             for before in map(str, event.get("after") or ()):
-                if before in there:
+                if before in known:
                     self._asked.pop((execution_id, before), None)
                 elif self._waits(execution_id, before):
                     return number
             if event.get("event_id") is not None:
-                there.add(event["event_id"])
+                known.add(event["event_id"])
         return len(events)
 
     def _waits(self, execution_id: str, before: str) -> bool:

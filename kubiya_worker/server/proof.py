@@ -85,8 +85,8 @@ def _proof(digest: bytes, headers: Mapping[str, str], time: int | None = None) -
     return Proof((f"signed:{digest.hex()}", *([f"id:{delivery}"] if delivery else [])), delivery, time)
 
 
-def _same(given: str, right: str) -> bool:
-    return hmac.compare_digest(given.encode(), right.encode())
+def _same(shown: str, right: str) -> bool:
+    return hmac.compare_digest(shown.encode(), right.encode())
 
 
 def seconds(text: str) -> int | None:

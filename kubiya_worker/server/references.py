@@ -55,7 +55,7 @@ def _members(entity: Object, find: Find) -> Iterator[tuple[str, Object]]:
     configuration = entity.get("configuration") or {}
     for key in (*(configuration.get("member_ids") or ()), configuration.get("leader_id")):
         for kind in ("agent", "team") if key else ():
-            found = find(kind, str(key))
-            if found is not None:
-                yield kind, found
+            member = find(kind, str(key))
+            if member is not None:
+                yield kind, member
                 break

@@ -26,8 +26,8 @@ class ApiError(Exception):
 REFUSALS: Final = (ApiError, Taken, TooLarge, DatabaseError, Stale, ConfigurationError, CredentialsInTheOpen)
 
 
-def not_found(what: str, key: str) -> ApiError:
-    return ApiError(404, f"{what} {key!r} not found")
+def not_found(kind: str, key: str) -> ApiError:
+    return ApiError(404, f"{kind} {key!r} not found")
 
 
 def invalid(where: str, message: str, kind: str = "value_error") -> ApiError:

@@ -117,9 +117,9 @@ class Replicas:
             while True:
                 await self._told.wait()
                 self._told.clear()
-                told, self._to_tell = self._to_tell, set()
+                asked_for, self._to_tell = self._to_tell, set()
                 query = "select pg_notify(%s, asked) from unnest(cast(%s as text[])) as asked"
-                await connection.execute(query, (channel, sorted(told)))
+                await connection.execute(query, (channel, sorted(asked_for)))
 
     async def _listen(self) -> None:
         async with await self._connected() as connection:
@@ -128,8 +128,8 @@ class Replicas:
             self._plane.watchers.wake_all()  # what was told while nobody listened
             self._plane.stores.keys.forget()
             self._plane.budgets.look_at_all()  # and so all open executions are looked at
-            async for told in connection.notifies():
-                self._hear(told.payload[:1], told.payload[1:])
+            async for notice in connection.notifies():
+                self._hear(notice.payload[:1], notice.payload[1:])
 
     def _hear(self, kind: str, key: str) -> None:
         if kind == EVENTS:

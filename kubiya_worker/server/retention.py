@@ -171,17 +171,17 @@ class Retention:
         plane, execution_id = self._plane, candidate.id
         try:
             with plane.database.transaction():
-                found = plane.stores.executions.get(candidate.organization_id, execution_id)
-                if found is None or found["updated_at"] != candidate.updated_at:
+                execution = plane.stores.executions.get(candidate.organization_id, execution_id)
+                if execution is None or execution["updated_at"] != candidate.updated_at:
                     return False
-                parent = found.get(PARENT) or (found.get("execution_metadata") or {}).get(PARENT)
+                parent = execution.get(PARENT) or (execution.get("execution_metadata") or {}).get(PARENT)
                 status = plane.stores.executions.status(str(parent)) if parent else None
                 if self._store.needed(execution_id) or (status is not None and not ex.is_final(status)):
                     return False  # a parent that goes on may ask for what it has had done
-                if not self._store.hide(found, rule, self._at.timestamp()):
+                if not self._store.hide(execution, rule, self._at.timestamp()):
                     raise Stale
-                told = {name: found.get(name) for name in (*STARTED, "status")}
-                plane.stores.executions.told(found, "delete", told, detail=f"Removed because of {rule}")
+                shown = {name: execution.get(name) for name in (*STARTED, "status")}
+                plane.stores.executions.told(execution, "delete", shown, detail=f"Removed because of {rule}")
         except Stale:
             return False
         plane.stores.executions.forget(execution_id)
@@ -197,12 +197,12 @@ class Retention:
 
     async def _led_in(self, organization_id: str) -> set[str]:
         """Return those that led to open executions, directly or not."""
-        found: set[str] = set()
+        teams: set[str] = set()
         for number, parent in enumerate(self._store.parents(organization_id)):
             if number % AT_ONCE == 0:
                 await asyncio.sleep(0)
-            while parent and parent not in found:
-                found.add(parent)
+            while parent and parent not in teams:
+                teams.add(parent)
                 row = self._plane.stores.executions.get(organization_id, parent) or {}
                 parent = str(row.get(PARENT) or (row.get("execution_metadata") or {}).get(PARENT) or "")
-        return found
+        return teams

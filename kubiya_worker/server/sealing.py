@@ -109,13 +109,13 @@ class KeyCommand:
     def read(self) -> bytes:
         try:
             # Its stderr is shown nowhere: a program that fails may print what it was given.
-            done = subprocess.run(self._argv, capture_output=True, timeout=COMMAND_SECONDS, check=False)
+            finished = subprocess.run(self._argv, capture_output=True, timeout=COMMAND_SECONDS, check=False)
         except (OSError, IndexError, subprocess.TimeoutExpired) as error:
             why = "it took too long" if isinstance(error, subprocess.TimeoutExpired) else "it cannot be started"
             raise ConfigurationError(f"{self.name} gives no key: {why}", remedy=_BY_HAND) from error
-        if done.returncode:
-            raise ConfigurationError(f"{self.name} gives no key: it ended with {done.returncode}", remedy=_BY_HAND)
-        return decoded(done.stdout, self.name)
+        if finished.returncode:
+            raise ConfigurationError(f"{self.name} gives no key: it ended with {finished.returncode}", remedy=_BY_HAND)
+        return decoded(finished.stdout, self.name)
 
 
 class KeyInMemory:

@@ -21,11 +21,11 @@ async def known(client: Client) -> frozenset[str]:
 
     request = ListSearchAttributesRequest(namespace=client.namespace)
     try:
-        found = await client.operator_service.list_search_attributes(request, timeout=WITHIN)
+        listed = await client.operator_service.list_search_attributes(request, timeout=WITHIN)
     except RPCError:
         return frozenset()
     keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-    return frozenset(name for name in search.ALL if found.custom_attributes.get(name) == keyword)
+    return frozenset(name for name in search.ALL if listed.custom_attributes.get(name) == keyword)
 
 
 async def add(client: Client) -> list[str]:
@@ -33,8 +33,8 @@ async def add(client: Client) -> list[str]:
     from temporalio.api.enums.v1 import IndexedValueType
     from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 
-    there = await known(client)
-    missing = [name for name in search.ALL if name not in there]
+    present = await known(client)
+    missing = [name for name in search.ALL if name not in present]
     if missing:
         keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
         request = AddSearchAttributesRequest(

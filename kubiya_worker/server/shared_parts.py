@@ -68,16 +68,16 @@ def whole(definition: Object, find: Find) -> Object:
 def _skill(skill: Object, find: Find) -> Object:
     if not skill.get(REF):
         return skill
-    found = find(SKILL, skill[REF])
-    if found is None:
+    part = find(SKILL, skill[REF])
+    if part is None:
         return {"id": "", "type": skill[REF], "configuration": {}, "description": "", "icon": None, **skill}
-    own = {name: found[name] for name in ("id", "name", "type", "description", "icon", "configuration")}
-    return {**own, "enabled": found["enabled"] and skill.get("enabled", True), REF: skill[REF]}
+    own = {name: part[name] for name in ("id", "name", "type", "description", "icon", "configuration")}
+    return {**own, "enabled": part["enabled"] and skill.get("enabled", True), REF: skill[REF]}
 
 
 def _server(server: Any, find: Find) -> Any:
-    found = find(SERVER, server[REF]) if isinstance(server, Mapping) and server.get(REF) else None
-    return server if found is None else settings_of(found)
+    part = find(SERVER, server[REF]) if isinstance(server, Mapping) and server.get(REF) else None
+    return server if part is None else settings_of(part)
 
 
 def without(definition: Object, kind: str, name: str) -> Object:

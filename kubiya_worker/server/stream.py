@@ -34,8 +34,8 @@ HISTORY: Final = 200  # messages
 
 def counter_of(last_event_id: str) -> int:
     """Return the number in `{execution}_{counter}_{micros}` or in a bare number; any other text counts as 0. Pure."""
-    found = re.fullmatch(r"(?:.*_)?(\d{1,18})_\d+|(\d{1,18})", last_event_id.strip(), re.ASCII)
-    return int(found[1] or found[2]) if found else 0
+    match = re.fullmatch(r"(?:.*_)?(\d{1,18})_\d+|(\d{1,18})", last_event_id.strip(), re.ASCII)
+    return int(match[1] or match[2]) if match else 0
 
 
 class EventStream(StreamingResponse):

@@ -57,14 +57,14 @@ class TemporalSchedules:
         try:
             async with asyncio.timeout(LOOK):
                 client = await self._temporal.client()
-                found = await self._temporal.ask(
+                times = await self._temporal.ask(
                     client.get_schedule_handle(names.schedule_id(job_id)).describe(rpc_timeout=QUERY)
                 )
-                info = found.info
+                info = times.info
                 # Temporal keeps the latest ten actions: what was before them may have started a run.
                 first = min((one.scheduled_at for one in info.recent_actions), default=since)
                 first = max(first, datetime.now(UTC) - LOOK_BACK)
-                paused = found.schedule.state.paused
+                paused = times.schedule.state.paused
                 passed = [] if paused else await self._passed(client, job_id, max(since, first))
         except (LookupError, TemporalDown, TimeoutError):
             return None
@@ -72,7 +72,7 @@ class TemporalSchedules:
             following=() if paused else info.next_action_times[:NEXT],
             skipped=info.num_actions_skipped_overlap,
             missed=info.num_actions_missed_catchup_window,
-            waiting=found.raw_description.info.buffer_size,
+            waiting=times.raw_description.info.buffer_size,
             running=bool(info.running_actions),
             passed=passed,
             started={one.scheduled_at for one in info.recent_actions},
@@ -90,8 +90,8 @@ class TemporalSchedules:
         )
         request.start_time.FromDatetime(since)
         request.end_time.FromDatetime(until)
-        found = await self._temporal.ask(client.workflow_service.list_schedule_matching_times(request, timeout=QUERY))
-        return [time.ToDatetime(UTC) for time in found.start_time]
+        answer = await self._temporal.ask(client.workflow_service.list_schedule_matching_times(request, timeout=QUERY))
+        return [time.ToDatetime(UTC) for time in answer.start_time]
 
     async def next_runs(self) -> dict[str, str]:
         """Return the next run of every schedule by schedule id, in one request.
@@ -100,17 +100,17 @@ class TemporalSchedules:
         """
         from temporalio.service import RPCError
 
-        found: dict[str, str] = {}
+        by_job: dict[str, str] = {}
         try:
             async with asyncio.timeout(LOOK):
                 client = await self._temporal.client()
                 async for entry in await client.list_schedules(page_size=1000, rpc_timeout=QUERY):
                     times = entry.info.next_action_times if entry.info else []
                     if times and entry.schedule and not entry.schedule.state.paused:
-                        found[entry.id] = times[0].isoformat()
+                        by_job[entry.id] = times[0].isoformat()
         except (RPCError, TemporalDown, TimeoutError):
             return {}
-        return found
+        return by_job
 
 
 def _made(job_id: str, wanted: Wanted) -> Schedule:

@@ -19,8 +19,8 @@ VALID: Final = 180.0  # seconds; a test takes at most 110
 
 def make(seal: Seal, organization_id: str, kind: str, key: str) -> str:
     """Return a token for the secrets of this agent, team, environment or stored MCP server (names.TRIAL_KINDS)."""
-    told = {"kind": kind, "id": key, "until": time.time() + VALID}
-    return PREFIX + seal.close(json.dumps(told), _place(organization_id))
+    subject = {"kind": kind, "id": key, "until": time.time() + VALID}
+    return PREFIX + seal.close(json.dumps(subject), _place(organization_id))
 
 
 def subject_of(seal: Seal, organization_id: str, token: str) -> tuple[str, str] | None:
@@ -31,8 +31,8 @@ def subject_of(seal: Seal, organization_id: str, token: str) -> tuple[str, str] 
     if not token.startswith(PREFIX):
         return None
     try:
-        told = json.loads(seal.open(token.removeprefix(PREFIX), _place(organization_id)))
-        return (str(told["kind"]), str(told["id"])) if told["until"] > time.time() else None
+        subject = json.loads(seal.open(token.removeprefix(PREFIX), _place(organization_id)))
+        return (str(subject["kind"]), str(subject["id"])) if subject["until"] > time.time() else None
     except (ConfigurationError, ValueError, KeyError):
         return None
 

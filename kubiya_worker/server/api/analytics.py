@@ -42,12 +42,12 @@ async def add_tool_call(call: Call) -> Any:
 
 async def add_batch(call: Call) -> Any:
     """Store all entries, or none when one is invalid."""
-    execution_id, given = execution_id_of(call, call.body["execution_id"]), call.body
+    execution_id, batch = execution_id_of(call, call.body["execution_id"]), call.body
     with call.plane.database.transaction():
-        for turn in given.get("turns", ()):
+        for turn in batch.get("turns", ()):
             call.plane.stores.results.add_turn(execution_id, turn)
-        call.plane.stores.results.add_tool_calls(execution_id, given.get("tool_calls", []))
-    counts = {name: len(given.get(name, ())) for name in ("turns", "tool_calls")}
+        call.plane.stores.results.add_tool_calls(execution_id, batch.get("tool_calls", []))
+    counts = {name: len(batch.get(name, ())) for name in ("turns", "tool_calls")}
     return {"success": True, "execution_id": execution_id, **counts}
 
 

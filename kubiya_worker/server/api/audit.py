@@ -41,8 +41,8 @@ async def list_all(call: Call) -> Any:
 
 async def head(call: Call) -> Any:
     """Return the number and hash of the last record; `begins` is NUMBER:HASH of the last one that was removed."""
-    found, begin = await call.plane.stores.audit.reading(lambda records: _ends(records, call.organization_id))
-    return {"seq": found.seq, "hash": found.hash, "head": str(found), "begins": str(begin) if begin.seq else ""}
+    last, begin = await call.plane.stores.audit.reading(lambda records: _ends(records, call.organization_id))
+    return {"seq": last.seq, "hash": last.hash, "head": str(last), "begins": str(begin) if begin.seq else ""}
 
 
 async def export(call: Call) -> Any:
@@ -79,8 +79,8 @@ async def verify(call: Call) -> Any:
         at = part[-1][0]
         await asyncio.sleep(0)
     problems += check.end()
-    told = [vars(each) for each in problems[:MOST_TOLD]]
-    return {"records": check.lines, "head": str(head), "problems": told, "more": len(problems) - len(told)}
+    shown = [vars(each) for each in problems[:MOST_TOLD]]
+    return {"records": check.lines, "head": str(head), "problems": shown, "more": len(problems) - len(shown)}
 
 
 def _ends(records: AuditRecords, organization_id: str) -> tuple[Head, Head]:
@@ -90,8 +90,8 @@ def _ends(records: AuditRecords, organization_id: str) -> tuple[Head, Head]:
 
 async def _part(audit: Audit, organization_id: str, after: int, last: int) -> list[tuple[int, str]]:
     """Return the next records up to the number `last`."""
-    found = await audit.reading(lambda records: records.lines(organization_id, after, PART))
-    return [each for each in found if each[0] <= last]
+    lines = await audit.reading(lambda records: records.lines(organization_id, after, PART))
+    return [each for each in lines if each[0] <= last]
 
 
 ROUTES: list[Route] = [

@@ -22,17 +22,17 @@ DEFAULT = "default"
 def environment_of(call: Call, key: str | None = None) -> Object:
     """Return an environment by id or name, or answer 404."""
     key = key if key is not None else call.path("environment")
-    found = call.plane.stores.environments.find(call.organization_id, key)
-    if found is None and key == DEFAULT:
+    environment = call.plane.stores.environments.find(call.organization_id, key)
+    if environment is None and key == DEFAULT:
         return call.plane.stores.environments.create(call.organization_id, DEFAULT, definitions.new_environment({}))
-    if found is None:
+    if environment is None:
         raise not_found("Environment", key)
-    return found
+    return environment
 
 
 def name_of(call: Call, environment_id: str) -> str:
-    found = call.plane.stores.environments.find(call.organization_id, environment_id)
-    return str(found["name"]) if found else DEFAULT
+    environment = call.plane.stores.environments.find(call.organization_id, environment_id)
+    return str(environment["name"]) if environment else DEFAULT
 
 
 async def list_all(call: Call) -> Any:

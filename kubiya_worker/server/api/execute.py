@@ -214,9 +214,9 @@ async def skill(call: Call) -> Any:
             if not call.person.scope.has_agent(entity["id"]):
                 continue
             skills = shared_parts.whole(call, entity)["skills"]
-            found = next((s for s in skills if s["id"] == call.path("skill")), None)
-            if found is not None:
-                return found
+            match = next((s for s in skills if s["id"] == call.path("skill")), None)
+            if match is not None:
+                return match
     raise not_found("Skill", call.path("skill"))
 
 

@@ -133,10 +133,10 @@ async def default_model(call: Call) -> Any:
 
 
 async def model(call: Call) -> Any:
-    found = next((m for m in _models(call) if m["id"] == call.path("model")), None)
-    if found is None:
+    match = next((m for m in _models(call) if m["id"] == call.path("model")), None)
+    if match is None:
         raise not_found("Model", call.path("model"))
-    return found
+    return match
 
 
 async def runtimes(call: Call) -> Any:

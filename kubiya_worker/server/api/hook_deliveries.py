@@ -51,8 +51,8 @@ async def take(request: Request) -> Response:
         return reply({"detail": error.detail}, error.status)
     now = time.time()
     try:
-        found = await _proven(plane, request, raw, now)
-        return unauthorized(REFUSED, HINT) if found is None else _answer(plane, request, *found, raw, now)
+        proven = await _proven(plane, request, raw, now)
+        return unauthorized(REFUSED, HINT) if proven is None else _answer(plane, request, *proven, raw, now)
     except REFUSALS as error:
         status, detail = refusal(error, request.url.path)
         return reply({"detail": detail}, status)
@@ -66,10 +66,10 @@ async def _proven(plane: Plane, request: Request, raw: bytes, now: float) -> tup
     for hook in hooks:
         proof = proofs.complete(hook["proof"], hook["source"])
         secrets, missing = await _secrets(plane, hook)
-        found = _shows(proof, secrets, raw, request.headers, now)
-        if isinstance(found, proofs.ShownProof):
-            return hook, found
-        _keep_refused(plane, hook, request, len(raw), missing or found, now)
+        proof_shown = _shows(proof, secrets, raw, request.headers, now)
+        if isinstance(proof_shown, proofs.ShownProof):
+            return hook, proof_shown
+        _keep_refused(plane, hook, request, len(raw), missing or proof_shown, now)
     return None
 
 
@@ -104,10 +104,10 @@ async def _secrets(plane: Plane, hook: Object) -> tuple[list[str], str]:
 
 async def secret_of(plane: Plane, organization_id: str, name: str) -> str | None:
     """Return a secret's value; None for one that is not there. Raises WorkerError when it cannot be read."""
-    found = plane.stores.secrets.value(organization_id, name)
-    if found is None:
+    stored = plane.stores.secrets.value(organization_id, name)
+    if stored is None:
         return None
-    value, source = found
+    value, source = stored
     plane.stores.secrets.used(organization_id, [name])
     return value if value is not None else await asyncio.to_thread(plane.sources.read, str(source))
 

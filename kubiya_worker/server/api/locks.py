@@ -17,9 +17,9 @@ USUAL = 300  # seconds
 
 async def acquire(call: Call) -> Any:
     queue_id, worker_id = queue_of(call)["id"], call.path("worker")
-    given = call.fields
-    seconds = given.get("lock_duration_seconds", USUAL)
-    if given.get("worker_id", worker_id) != worker_id:
+    fields = call.fields
+    seconds = fields.get("lock_duration_seconds", USUAL)
+    if fields.get("worker_id", worker_id) != worker_id:
         raise invalid("worker_id", "worker_id is another one than in the path")
     lock = call.plane.stores.locks.acquire(queue_id, worker_id, seconds)
     if lock is None:

@@ -81,21 +81,21 @@ def rendered(document: Object) -> str:
 
 def _operation(method: str, path: str, operation: Object, schemas: Object) -> str:
     by = " <small>called by workers</small>" if operation.get("x-called-by") else ""
-    said = " ".join(filter(None, (operation["summary"], operation.get("description", ""))))
+    words = " ".join(filter(None, (operation["summary"], operation.get("description", ""))))
     filters = [(p["name"], p["schema"], False) for p in operation["parameters"] if p["in"] == "query"]
     body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     named = f'<p>Body: <a href="#{_name(body)}">{_name(body)}</a></p>' if body else ""
     return (
         f'<article id="{escape(operation["operationId"])}"><h3><b>{escape(method.upper())}</b> '
-        f"<code>{escape(path)}</code>{by}</h3><p>{escape(said)}</p>{named}{_table('Filter', filters)}</article>"
+        f"<code>{escape(path)}</code>{by}</h3><p>{escape(words)}</p>{named}{_table('Filter', filters)}</article>"
     )
 
 
 def _model(name: str, schema: Object) -> str:
     required = schema.get("required", ())
     fields = [(field, about, field in required) for field, about in schema.get("properties", {}).items()]
-    said = f"<p>{escape(schema['description'])}</p>" if schema.get("description") else ""
-    return f'<article id="{escape(name)}"><h3>{escape(name)}</h3>{said}{_table("Field", fields)}</article>'
+    description = f"<p>{escape(schema['description'])}</p>" if schema.get("description") else ""
+    return f'<article id="{escape(name)}"><h3>{escape(name)}</h3>{description}{_table("Field", fields)}</article>'
 
 
 def _table(head: str, fields: list[tuple[str, Object, bool]]) -> str:

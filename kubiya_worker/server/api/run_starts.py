@@ -115,28 +115,28 @@ def new_execution(call: Call, start: RunStart) -> Execution:
     }
 
 
-def request_of(given: Object) -> Object:
+def request_of(request: Object) -> Object:
     """Return what a run was asked with beside prompt and secrets, so that the same can be started again."""
     asked = {
-        "model_id": given.get("model_id"),
-        "priority": given.get("priority"),
-        "configuration": without_servers(given.get("configuration") or {}),
-        "working_dir": (given.get("execution_environment") or {}).get("working_dir"),
-        "user_metadata": {k: v for k, v in (given.get("user_metadata") or {}).items() if k not in USER},
+        "model_id": request.get("model_id"),
+        "priority": request.get("priority"),
+        "configuration": without_servers(request.get("configuration") or {}),
+        "working_dir": (request.get("execution_environment") or {}).get("working_dir"),
+        "user_metadata": {k: v for k, v in (request.get("user_metadata") or {}).items() if k not in USER},
     }
     return {name: value for name, value in asked.items() if value}
 
 
-def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, given: Object) -> dict[str, Any]:
+def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, request: Object) -> dict[str, Any]:
     """Return the workflow's input (docs/protocol.md#b3) without secrets, as it is stored in a history.
 
     Queues of a team's members are given by their ids.
     """
-    config = without_servers({**entity["configuration"], **(given.get("configuration") or {})})
+    config = without_servers({**entity["configuration"], **(request.get("configuration") or {})})
     queues = config.get("member_queues")
     if kind == TEAM and isinstance(queues, dict):
         config["member_queues"] = {str(k): queue_of(call, str(v))["id"] for k, v in queues.items()}
-    folder = (given.get("execution_environment") or {}).get("working_dir")
+    folder = (request.get("execution_environment") or {}).get("working_dir")
     if folder:
         config["cwd"] = folder
     return {
@@ -144,12 +144,12 @@ def workflow_input(call: Call, execution: Execution, kind: str, entity: Object, 
         f"{kind}_id": entity["id"],
         "organization_id": execution["organization_id"],
         "prompt": execution["prompt"],
-        "system_prompt": given.get("system_prompt") or entity.get("system_prompt"),
-        "model_id": given.get("model_id") or entity.get("model_id"),
+        "system_prompt": request.get("system_prompt") or entity.get("system_prompt"),
+        "model_id": request.get("model_id") or entity.get("model_id"),
         "model_config": entity.get("llm_config") or {},
         f"{kind}_config": config,
         "mcp_servers": {},  # a worker asks for them when it needs them; a history holds none of their settings
-        "user_metadata": {k: v for k, v in (given.get("user_metadata") or {}).items() if v is not None},
+        "user_metadata": {k: v for k, v in (request.get("user_metadata") or {}).items() if v is not None},
         "runtime_type": entity.get("runtime") or "default",
         "initial_message_timestamp": now(),
         "control_plane_url": None,
@@ -172,13 +172,13 @@ def author_of(call: Call) -> Object:
     return {name: value for name, value in about.items() if value}
 
 
-def own_of(given: Object) -> dict[str, Any]:
+def own_of(request: Object) -> dict[str, Any]:
     """Return what only this run's worker may get, as `Executions.own` returns it; it is in no history."""
-    environment, configuration = given.get("execution_environment") or {}, given.get("configuration") or {}
+    environment, configuration = request.get("execution_environment") or {}, request.get("configuration") or {}
     return {
         "env_vars": {str(k): str(v) for k, v in (environment.get("env_vars") or {}).items()},
         "secrets": environment.get("secrets") or [],
-        "mcp_servers": given.get("mcp_servers") or {},
+        "mcp_servers": request.get("mcp_servers") or {},
         "configuration": {key: configuration[key] for key in SERVERS if configuration.get(key)},
     }
 

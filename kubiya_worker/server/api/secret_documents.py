@@ -20,8 +20,8 @@ class SecretObjects:
         self._secrets = secrets
 
     def find(self, organization_id: str, key: str) -> Object | None:
-        found = self._secrets.find(organization_id, key)
-        return {**found, "id": found["name"], "organization_id": organization_id} if found else None
+        secret = self._secrets.find(organization_id, key)
+        return {**secret, "id": secret["name"], "organization_id": organization_id} if secret else None
 
     def list(self, organization_id: str) -> Objects:
         return [
@@ -45,24 +45,24 @@ def wanted(call: Call, name: str, spec: Object) -> Object:
 
     Answer 422 for both, for a place that only `kubiya apply` can read, and for neither where there is no secret yet.
     """
-    given: Object = {field: spec[field] for field in ("value", "source") if field in spec}
+    fields: Object = {field: spec[field] for field in ("value", "source") if field in spec}
     if "value_from" in spec:
         raise invalid("value_from", "value_from is read by kubiya apply, where it runs: send value, or source")
-    if len(given) == 2:
+    if len(fields) == 2:
         raise invalid("source", "A secret has a value or a source: give one of them")
     known = call.plane.stores.secrets.find(call.organization_id, name)
     if known is None:
-        if not given:
+        if not fields:
             raise invalid("source", f"There is no secret {name!r} yet: give source or value_from", "missing")
-        return given
-    if "source" in given:
-        return {} if known["source"] == given["source"] else given
-    if "value" in given:
+        return fields
+    if "source" in fields:
+        return {} if known["source"] == fields["source"] else fields
+    if "value" in fields:
         stored = call.plane.stores.secrets.value(call.organization_id, name)
-        return {} if stored is not None and stored[0] == given["value"] else given
+        return {} if stored is not None and stored[0] == fields["value"] else fields
     return {}
 
 
-def differences(given: Object, plain: list[Any]) -> list[Any]:
+def differences(fields: Object, plain: list[Any]) -> list[Any]:
     """Return the differences with the word that a value is another one, in place of the value."""
-    return [*plain, NEW_VALUE] if "value" in given else plain
+    return [*plain, NEW_VALUE] if "value" in fields else plain

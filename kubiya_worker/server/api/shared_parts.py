@@ -41,10 +41,10 @@ def whole(call: Call, definition: Object) -> Object:
     return shared_parts.whole(definition, functools.partial(call.plane.stores.shared_part, call.organization_id))
 
 
-def check(call: Call, given: Object) -> None:
+def check(call: Call, fields: Object) -> None:
     """Answer 422 for each reference of a definition to nothing, with its place, and for one that is there twice."""
     problems, seen = [], set[str]()
-    for place, kind, name in shared_parts.references_in(given):
+    for place, kind, name in shared_parts.references_in(fields):
         where = ["body", *place]
         if store_of(call, kind).find(call.organization_id, name) is None:
             known = ", ".join(each["name"] for each in store_of(call, kind).list(call.organization_id)[:20]) or "none"
@@ -56,14 +56,14 @@ def check(call: Call, given: Object) -> None:
         raise ApiError(422, problems)
 
 
-def by_name(call: Call, given: Object) -> Object:
+def by_name(call: Call, fields: Object) -> Object:
     """Return a definition's fields with references by name only.
 
     What a reference is shown with, such as its type, is taken when it is as stored, and refused when it says
     something else: that is changed at the skill itself.
     """
     skills = []
-    for number, skill in enumerate(given.get("skills") or ()):
+    for number, skill in enumerate(fields.get("skills") or ()):
         name = skill.get(shared_parts.REF)
         if not name:
             skills.append(skill)
@@ -76,7 +76,7 @@ def by_name(call: Call, given: Object) -> Object:
             raise ApiError(422, [problem(["body", "skills", number, other[0]], text, "value_error")])
         reference = {"name": stored.get("name", name), shared_parts.REF: stored.get("name", name)}
         skills.append({**reference, "enabled": bool(skill.get("enabled", True))})
-    return {**given, "skills": skills} if "skills" in given else given
+    return {**fields, "skills": skills} if "skills" in fields else fields
 
 
 def _checked(kind: str, part: Object) -> Object:
@@ -93,10 +93,10 @@ def _routes(kind: str) -> list[Route]:
     parameter = "skill" if kind == SKILL else "server"
 
     def part_of(call: Call) -> Object:
-        found = store_of(call, kind).find(call.organization_id, call.path(parameter))
-        if found is None:
+        part = store_of(call, kind).find(call.organization_id, call.path(parameter))
+        if part is None:
             raise not_found(WORDS[kind], call.path(parameter))
-        return found
+        return part
 
     def shown(call: Call, part: Object) -> Object:
         users = naming_part(call.plane.stores, call.organization_id, kind, part["name"])

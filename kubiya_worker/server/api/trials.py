@@ -36,9 +36,9 @@ SERVER: Final = "mcp-server"
 
 def _can(worker: Object, kind: str) -> bool:
     """Return whether a worker can make such a test: one of an earlier version says `True`, and knows agents. Pure."""
-    told = worker["worker_metadata"].get("trials")
+    trials = worker["worker_metadata"].get("trials")
     return bool(worker["worker_metadata"].get("polling")) and (
-        kind in told if isinstance(told, list) else bool(told) and kind == AGENT
+        kind in trials if isinstance(trials, list) else bool(trials) and kind == AGENT
     )
 
 
@@ -115,10 +115,10 @@ async def test_environment(call: Call) -> Any:
 
 
 def _stored_server(call: Call) -> Object:
-    found = call.plane.stores.mcp_servers.find(call.organization_id, call.path("server"))
-    if found is None:
+    server = call.plane.stores.mcp_servers.find(call.organization_id, call.path("server"))
+    if server is None:
         raise not_found(shared_parts.WORDS[shared_parts.SERVER], call.path("server"))
-    return found
+    return server
 
 
 async def test_server(call: Call) -> Any:

@@ -65,8 +65,8 @@ async def webhook(request: Request) -> Response:
 
 
 def _first(request: Request, headers: tuple[str, ...]) -> str | None:
-    found = (request.headers.get(name) for name in headers)
-    return next((value[:200] for value in found if value), None)
+    values = (request.headers.get(name) for name in headers)
+    return next((value[:200] for value in values if value), None)
 
 
 ROUTES: list[Route] = [Route("/api/v1/jobs/webhook/{path}", webhook, methods=["POST"])]

@@ -33,20 +33,20 @@ FEATURES = (
 
 
 async def start(call: Call) -> Any:
-    queue, plane, given = queue_of(call), call.plane, call.fields
+    queue, plane, fields = queue_of(call), call.plane, call.fields
     if queue["status"] != "active":
         raise ApiError(400, f"The queue {queue['name']!r} is {queue['status']}, not active")
-    asked = given.get("worker_id") or None
+    asked = fields.get("worker_id") or None
     if asked is not None and not names.WORKER_ID.fullmatch(asked):
         raise invalid("worker_id", "worker_id is letters, digits, '.', '_', '-'; at most 128")
-    worker_id = plane.stores.workers.register(call.organization_id, queue["id"], given.get("system_info") or {}, asked)
+    worker_id = plane.stores.workers.register(call.organization_id, queue["id"], fields.get("system_info") or {}, asked)
     return {
         "worker_id": worker_id,
         "task_queue_name": queue["id"],
         **plane.temporal.access.for_workers(),
         "temporal_cluster_id": plane.temporal.cluster_id,
         "organization_id": call.organization_id,
-        "control_plane_url": given.get("control_plane_url") or str(call.request.base_url).rstrip("/"),
+        "control_plane_url": fields.get("control_plane_url") or str(call.request.base_url).rstrip("/"),
         "heartbeat_interval": queue["heartbeat_interval"],
         "litellm_api_url": plane.gateway.url,
         "litellm_api_key": plane.gateway.key,
@@ -72,10 +72,10 @@ async def start(call: Call) -> Any:
 async def list_all(call: Call) -> Any:
     """List the live workers of all queues; with `gone`, those of the last day too."""
     workers = call.plane.stores.workers
-    found = workers.live(call.organization_id)
+    rows = workers.live(call.organization_id)
     if call.filters(filters.WorkerFilters).gone:
-        found += workers.gone(call.organization_id)
-    return [w for w in found if call.person.scope.has_queue(w["queue_id"])]
+        rows += workers.gone(call.organization_id)
+    return [w for w in rows if call.person.scope.has_queue(w["queue_id"])]
 
 
 async def health(call: Call) -> Any:

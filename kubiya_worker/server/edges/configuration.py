@@ -37,19 +37,19 @@ _FREE = "agent or team, whose answer needs no such option"
 _BUDGETS = {**described(TypeAdapter(ex.Budgets).json_schema(), "Budgets"), "additionalProperties": False}
 
 
-def _budgets(given: Any) -> None:
-    ex.Budgets.parse({"budgets": given})
+def _budgets(budgets: Any) -> None:
+    ex.Budgets.parse({"budgets": budgets})
 
 
-def _max_turns(given: Any) -> None:
-    ex.Budgets.parse({"max_turns": given})
+def _max_turns(value: Any) -> None:
+    ex.Budgets.parse({"max_turns": value})
 
 
-def _named(given: Any) -> Any:
+def _named(value: Any) -> Any:
     """Return servers by their names: a list names stored ones, and null has no settings of its own."""
-    if not isinstance(given, list):
-        return given
-    named = [one.get("ref") if isinstance(one, dict) and len(one) == 1 else one for one in given]
+    if not isinstance(value, list):
+        return value
+    named = [one.get("ref") if isinstance(one, dict) and len(one) == 1 else one for one in value]
     wrong = next((one for one in named if not isinstance(one, str) or not one), None)
     if wrong is not None or len(set(named)) < len(named):
         raise PydanticCustomError("value_error", "a list of MCP servers has the name of each stored one, once")

@@ -97,8 +97,8 @@ def _typed(skills: list[Skill]) -> None:
         raise ValueError("a skill is an object with a type, or the name of a skill that is stored")
 
 
-def _named(given: Any) -> Any:
-    return {"ref": given} if isinstance(given, str) else given
+def _named(value: Any) -> Any:
+    return {"ref": value} if isinstance(value, str) else value
 
 
 NamedSkill = Annotated[Skill, BeforeValidator(_named, json_schema_input_type=Skill | str)]

@@ -385,7 +385,7 @@ def _with(field: dict[str, Any], text: str | None) -> dict[str, Any]:
 
 def help_of(*models: str) -> Help:
     """Return the sentences of a model. The nearest class that has a sentence for a field wins."""
-    found: Help = {}
+    texts: Help = {}
     for model in models:
-        found = {**found, **{name: text for name, text in HELP.get(model, {}).items() if name not in found}}
-    return found
+        texts = {**texts, **{name: text for name, text in HELP.get(model, {}).items() if name not in texts}}
+    return texts

@@ -68,12 +68,12 @@ class Channel(Strict):
     @model_validator(mode="after")
     def _of_its_type(self) -> Channel:
         known = TYPES[self.type]
-        given = {name for name in self.model_fields_set if getattr(self, name) is not None} - {"type"}
+        fields_set = {name for name in self.model_fields_set if getattr(self, name) is not None} - {"type"}
         takes = (*known.needs, *known.takes)
-        for name in sorted(given - set(takes)):
+        for name in sorted(fields_set - set(takes)):
             raise _wrong(f"A channel of the type {self.type} takes no {name}; it takes {', '.join(takes)}")
         for name in known.needs:
-            if name not in given:
+            if name not in fields_set:
                 raise _wrong(f"A channel of the type {self.type} needs {name}")
         if self.type == "slack":
             self._check_slack()

@@ -20,14 +20,14 @@ def problem(place: Place, message: str, kind: str) -> Problem:
 
 def problems(error: ValidationError, model: type[BaseModel], place: Place) -> list[Problem]:
     """Return each problem with its place; an unknown field also has the nearest known name. No value is quoted."""
-    found = []
+    listed = []
     for one in error.errors(include_url=False, include_context=False, include_input=False):
         kind, where = one["type"], [*place, *one["loc"]]
         if kind == "extra_forbidden":
-            found.append(_unknown(model, one["loc"], where))
+            listed.append(_unknown(model, one["loc"], where))
         else:
-            found.append(problem(where, one["msg"], kind))
-    return found
+            listed.append(problem(where, one["msg"], kind))
+    return listed
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -59,9 +59,9 @@ def unwanted(hook: Mapping[str, Any], alert: Alert) -> str:
     if events and not any(fnmatch.fnmatchcase(alert.event, pattern) for pattern in events):
         return f"The event {alert.event or 'without a name'} is none of the hook's events"
     for name, pattern in (hook.get("match") or {}).items():
-        found = alert.severity if name == "severity" and name not in alert.labels else alert.labels.get(name, "")
-        if not fnmatch.fnmatchcase(found, pattern):
-            return f"The label {name} is {found!r}, and the hook wants {pattern!r}"
+        value = alert.severity if name == "severity" and name not in alert.labels else alert.labels.get(name, "")
+        if not fnmatch.fnmatchcase(value, pattern):
+            return f"The label {name} is {value!r}, and the hook wants {pattern!r}"
     return ""
 
 

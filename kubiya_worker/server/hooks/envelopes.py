@@ -73,16 +73,16 @@ def standard(body: Any, headers: Mapping[str, str]) -> Alert:
     """Read {type, timestamp, data} of a Standard Webhook; `data` may have the fields of our own form."""
     body, number = _object(body), a.line(headers.get("webhook-id"), 200)
     inner = body.get("data") if isinstance(body.get("data"), Mapping) else body
-    found = _told(inner, "standard", number)
-    kind, at = a.line(body.get("type")) or found.event, a.time(body.get("timestamp"))
+    alert = _told(inner, "standard", number)
+    kind, at = a.line(body.get("type")) or alert.event, a.time(body.get("timestamp"))
     return Alert(
         **{
-            **vars(found),
-            "title": found.title or kind,
+            **vars(alert),
+            "title": alert.title or kind,
             "event": kind,
-            "started_at": found.started_at or at,
+            "started_at": alert.started_at or at,
             "raw": body,
-            "state": a.digest(number or found.state, found.status),
+            "state": a.digest(number or alert.state, alert.status),
         }
     )
 
@@ -90,30 +90,30 @@ def standard(body: Any, headers: Mapping[str, str]) -> Alert:
 def cloudevents(body: Any, headers: Mapping[str, str]) -> Alert:
     """Read a CloudEvent, in the body (structured) or in `ce-` headers (binary); `data` may have our own form."""
     structured = isinstance(body, Mapping) and "specversion" in body
-    told = (
+    attributes = (
         body if structured else {name.removeprefix("ce-"): v for name, v in headers.items() if name.startswith("ce-")}
     )
     for name in ("id", "source", "type"):
-        if not told.get(name):
+        if not attributes.get(name):
             raise BadShape(name, "is missing: a CloudEvent has specversion, id, source and type")
-    data = told.get("data") if structured else body
+    data = attributes.get("data") if structured else body
     inner = data if isinstance(data, Mapping) else {}
-    origin, subject, kind = (a.line(told.get(name), 500) for name in ("source", "subject", "type"))
-    number = f"{origin} {a.line(told['id'], 200)}"
-    found = _told(inner, "cloudevents", number)
+    origin, subject, kind = (a.line(attributes.get(name), 500) for name in ("source", "subject", "type"))
+    number = f"{origin} {a.line(attributes['id'], 200)}"
+    alert = _told(inner, "cloudevents", number)
     named = a.line(inner.get("group"), 2_000)
     return Alert(
         **{
-            **vars(found),
+            **vars(alert),
             "id": a.line(inner.get("id"), 500) or number,
             "group": named or (f"{origin} {subject}" if subject else number),
-            "title": found.title or " ".join(filter(None, (kind, subject))),
-            "text": found.text or a.text(data if isinstance(data, str) else None),
-            "labels": {**a.labels({"source": origin, "subject": subject}), **found.labels},
-            "started_at": found.started_at or a.time(told.get("time")),
+            "title": alert.title or " ".join(filter(None, (kind, subject))),
+            "text": alert.text or a.text(data if isinstance(data, str) else None),
+            "labels": {**a.labels({"source": origin, "subject": subject}), **alert.labels},
+            "started_at": alert.started_at or a.time(attributes.get("time")),
             "event": kind,
             "raw": body,
-            "state": a.digest(number, found.status),
+            "state": a.digest(number, alert.status),
             "number": number,
         }
     )

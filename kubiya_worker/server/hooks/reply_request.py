@@ -36,15 +36,15 @@ class ReplyRequest:
 
 def values_of(hook: Mapping[str, Any], execution: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a reply can say of a run."""
-    told = (execution.get("hook") or {}).get("alert") or {}
+    alert = (execution.get("hook") or {}).get("alert") or {}
     return {
         "answer": a.text(execution.get("response") or execution.get("error_message"), LONGEST),
         "status": execution["status"],
         "error": a.text(execution.get("error_message"), 2_000),
         "execution_id": execution["id"],
         "hook": hook["name"],
-        "alert": told,
-        "url": told.get("url") or "",
+        "alert": alert,
+        "url": alert.get("url") or "",
     }
 
 
@@ -89,8 +89,8 @@ def _webhook(
 def _signed(secret: str, number: str, body: bytes, now: float) -> dict[str, str]:
     """Return the headers of a Standard Webhook; the id is the same at every try."""
     at = str(int(now))
-    made = hmac.new(standard_key(secret), f"{number}.{at}.".encode() + body, "sha256").digest()
-    signature = f"v1,{base64.b64encode(made).decode()}"
+    mac = hmac.new(standard_key(secret), f"{number}.{at}.".encode() + body, "sha256").digest()
+    signature = f"v1,{base64.b64encode(mac).decode()}"
     return {"webhook-id": number, "webhook-timestamp": at, "webhook-signature": signature}
 
 
@@ -115,7 +115,7 @@ def _annotation(
 ) -> ReplyRequest:
     alert = values["alert"]
     began = _millis(alert.get("started_at"), now)
-    told: dict[str, Any] = {
+    annotation: dict[str, Any] = {
         "time": began,
         "timeEnd": max(began, int(now * 1000)),
         "tags": ["kubiya", str(values["hook"])],
@@ -123,7 +123,7 @@ def _annotation(
     }
     url = f"{str(reply['url']).rstrip('/')}/api/annotations"
     headers = {"content-type": "application/json", "authorization": f"Bearer {secrets['token']}"}
-    return ReplyRequest(url, json.dumps(told, ensure_ascii=False).encode(), headers)
+    return ReplyRequest(url, json.dumps(annotation, ensure_ascii=False).encode(), headers)
 
 
 def _millis(moment: Any, now: float) -> int:

@@ -42,14 +42,14 @@ def text_of(raw: bytes, content_type: str, source: str) -> bytes:
     if content_type.partition(";")[0].strip().lower() != FORM or raw.lstrip()[:1] in (b"{", b"["):
         return raw
     try:
-        found = parse_qs(raw.decode(), strict_parsing=True, max_num_fields=envelopes.MOST_FIELDS)
+        form = parse_qs(raw.decode(), strict_parsing=True, max_num_fields=envelopes.MOST_FIELDS)
     except ValueError as error:
         raise BadShape("body", "is no JSON, and no form either") from error
-    if payload := found.get("payload"):
+    if payload := form.get("payload"):
         return payload[0].encode()
     if source != "json":
         raise BadShape("payload", "is missing in the form")
-    return json.dumps(envelopes.of_form(found)).encode()
+    return json.dumps(envelopes.of_form(form)).encode()
 
 
 def read(source: str, body: Any, headers: Mapping[str, str]) -> Alert:

@@ -72,10 +72,10 @@ async def send(letter: Letter, out: Outgoing) -> None:
 
 def _service(url: str, allowed: frozenset[str]) -> str:
     """Return the service that a URL names, if the operator allows it. Raises Undelivered."""
-    found = _SCHEMA.match(url)
-    if found is None:
+    match = _SCHEMA.match(url)
+    if match is None:
         raise Undelivered("The url is none of apprise: it begins with a service, such as pover://", final=True)
-    service = found[1].lower()
+    service = match[1].lower()
     if service not in allowed:
         raise Undelivered(
             f"The operator of the control plane does not allow the service {service} of apprise: {APPRISE}={service}"
@@ -95,14 +95,14 @@ async def _run(task: dict[str, Any]) -> dict[str, Any]:
         start_new_session=True,
     )
     try:
-        said, _ = await process.communicate(body_of(task))
+        output, _ = await process.communicate(body_of(task))
     except asyncio.CancelledError:
         if process.returncode is None:
             process.kill()
         await process.wait()
         raise
     try:
-        verdict: dict[str, Any] = json.loads(said)
+        verdict: dict[str, Any] = json.loads(output)
     except ValueError:
         raise Undelivered(f"{task['service']}: the program that sends ended with {process.returncode}") from None
     return verdict

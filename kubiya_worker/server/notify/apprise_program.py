@@ -66,9 +66,9 @@ class Guard:
         """Return whether an address of a socket may be reached: a name or a path is none."""
         if not isinstance(address, tuple) or not address or not isinstance(address[0], str):
             return False
-        found = addresses.literal(address[0])
+        literal = addresses.literal(address[0])
         try:
-            addresses.check("it", [found] if found is not None else [], self._networks)
+            addresses.check("it", [literal] if literal is not None else [], self._networks)
         except RequestRefused:
             return False
         return True
@@ -82,8 +82,8 @@ class Guard:
         real = os.path.realpath(os.fsdecode(path))
         return real in _FILES or os.fsdecode(path) in _FILES or real.startswith(self._folders)
 
-    def _refuse(self, what: str) -> None:
-        self.seen = self.seen or what
+    def _refuse(self, place: str) -> None:
+        self.seen = self.seen or place
         raise PermissionError("refused")
 
 

@@ -63,8 +63,8 @@ def _limits(plane: Plane, execution: Execution) -> ex.Budgets | None:
     entity = store.find(execution["organization_id"], execution["entity_id"]) if store else None
     if entity is None:
         return None
-    given = (execution.get("request") or {}).get("configuration") or {}
-    return ex.Budgets.carried({**entity["configuration"], **given})
+    configuration = (execution.get("request") or {}).get("configuration") or {}
+    return ex.Budgets.carried({**entity["configuration"], **configuration})
 
 
 def _read(plane: Plane, execution_id: str) -> SpentBudget:

@@ -200,10 +200,10 @@ def of_budget(execution: Mapping[str, Any], budgets: Budgets, used: Mapping[str,
     """Return that an execution has used so much of its budget; `number` says which budget, as a person may raise it."""
     who, shares = _entity(execution), budget.percent(budgets, used)
     nearest = max(shares.values())
-    told = {name: share for name, share in shares.items() if share >= min(BUDGET_PERCENT, nearest)}
+    near = {name: share for name, share in shares.items() if share >= min(BUDGET_PERCENT, nearest)}
     lines = [
         f"{budget.figure(used[name])} of {budget.figure(getattr(budgets, name))} {budget.UNITS[name]} ({share} %)"
-        for name, share in sorted(told.items(), key=lambda each: -each[1])
+        for name, share in sorted(near.items(), key=lambda each: -each[1])
     ]
     after = "A person is asked then" if budgets.on_limit == "ask" else "The run ends then, and fails"
     return Happening(
@@ -215,7 +215,7 @@ def of_budget(execution: Mapping[str, Any], budgets: Budgets, used: Mapping[str,
         facts={
             **_of_execution(execution),
             "used_percent": nearest,
-            "budget": {name: {"used": used[name], "limit": getattr(budgets, name)} for name in told},
+            "budget": {name: {"used": used[name], "limit": getattr(budgets, name)} for name in near},
         },
         origin=origin_of(execution),
         page=_page(execution),
@@ -269,8 +269,8 @@ def _entity(execution: Mapping[str, Any]) -> str:
     return str(execution.get("entity_name") or execution["entity_id"])
 
 
-def _names(*given: Any) -> tuple[str, ...]:
-    return tuple(str(each) for each in given if each)
+def _names(*values: Any) -> tuple[str, ...]:
+    return tuple(str(each) for each in values if each)
 
 
 def _of_execution(execution: Mapping[str, Any]) -> Object:

@@ -52,8 +52,8 @@ def _networks(text: str) -> list[Network]:
 
 
 def _services(text: str) -> frozenset[str]:
-    found = frozenset(text.lower().replace(",", " ").split())
-    for name in sorted(found):
+    services = frozenset(text.lower().replace(",", " ").split())
+    for name in sorted(services):
         if name in OF_THIS_HOST:
             raise ConfigurationError(
                 f"{APPRISE} names {name}, which is of this host itself", remedy="Leave it out: it is never allowed"
@@ -63,4 +63,4 @@ def _services(text: str) -> frozenset[str]:
                 f"{APPRISE} names {name[:40]!r}, which is no service",
                 remedy="List services as their URLs begin, such as pover,matrixs,tgram",
             )
-    return found
+    return services

@@ -66,10 +66,10 @@ async def call(channel: Object, method: str, content: Object, out: Outgoing, *, 
     headers = {"content-type": "application/json; charset=utf-8", "authorization": f"Bearer {channel[by]}"}
     answer = await out.post(url, body_of(content), headers)
     try:
-        told: Any = json.loads(answer.body)
+        response: Any = json.loads(answer.body)
     except ValueError:
-        told = None
-    if not isinstance(told, dict) or told.get("ok") is not True:
-        error = str(told.get("error") or "") if isinstance(told, dict) else "no JSON"
+        response = None
+    if not isinstance(response, dict) or response.get("ok") is not True:
+        error = str(response.get("error") or "") if isinstance(response, dict) else "no JSON"
         raise Undelivered(f"Slack refuses {method}: {cut(error, 80)}", final=error in FINAL_ERRORS)
-    return told
+    return response

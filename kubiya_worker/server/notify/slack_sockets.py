@@ -108,8 +108,8 @@ class SlackSockets:
 
     async def address(self, channel: Object) -> str:
         """Return the address of a new connection, checked. Raises Undelivered."""
-        told = await slack.call(channel, "apps.connections.open", {}, self._out(), by="app_token")
-        url = str(told.get("url") or "")
+        opened = await slack.call(channel, "apps.connections.open", {}, self._out(), by="app_token")
+        url = str(opened.get("url") or "")
         parts = urlsplit(url)
         plain = parts.scheme == "ws" and str(channel.get("api_url") or "").startswith("http://")
         if not parts.hostname or not (parts.scheme == "wss" or plain):

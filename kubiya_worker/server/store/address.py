@@ -69,7 +69,7 @@ def of_environment(environ: Mapping[str, str]) -> Place | None:
     """Return the place that the variable or its file names, None without them. Raises ValueError."""
     file = environ.get(f"{VARIABLE}_FILE", "").strip()
     try:
-        told = Path(file).expanduser().read_text().strip() if file else environ.get(VARIABLE, "").strip()
+        text = Path(file).expanduser().read_text().strip() if file else environ.get(VARIABLE, "").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{VARIABLE}_FILE {file} cannot be read") from error
-    return place_of(told) if told else None
+    return place_of(text) if text else None

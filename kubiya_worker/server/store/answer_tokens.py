@@ -38,8 +38,8 @@ class AnswerToken:
 
 def hash_of(approval: Approval) -> str:
     """Return the hash of what a request asks for; where the worker sent none, it is made here."""
-    told = approval.get("arguments_hash")
-    return str(told) if told else arguments_hash(str(approval.get("tool_name")), approval.get("tool_args") or {})
+    known = approval.get("arguments_hash")
+    return str(known) if known else arguments_hash(str(approval.get("tool_name")), approval.get("tool_args") or {})
 
 
 class AnswerTokens:

@@ -88,9 +88,9 @@ class Approvals:
         }
         with self._db.transaction():
             self._db.execute(insert(T), {**row, "data": dumps(data)})
-            made = {**data, **row}
-            self._told(made, None)
-        return made
+            approval = {**data, **row}
+            self._told(approval, None)
+        return approval
 
     def _told(self, approval: Approval, before: Approval | None) -> None:
         """Have a request or its end recorded; the arguments are proven by their hash."""

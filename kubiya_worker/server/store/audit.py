@@ -72,13 +72,13 @@ class Audit(AuditRecords):
 
     def refuse(self, organization_id: str, action: str, path: Mapping[str, Any], status: int, detail: Any) -> None:
         """Record that somebody was refused; more than MOST_REFUSED in a minute are only counted."""
-        told = self._told()
-        if told is None:
+        about_limit = self._told()
+        if about_limit is None:
             return
         kind, _, verb = action.partition(".")
         key = ",".join(str(value)[:100] for value in path.values())
         told_of = detail if isinstance(detail, str) else json.dumps(detail)
-        about = {"outcome": REFUSED, "status": status, "detail": told_of[:LONGEST], **told}
+        about = {"outcome": REFUSED, "status": status, "detail": told_of[:LONGEST], **about_limit}
         try:
             with self._db.transaction():
                 self._db.changed(Change(organization_id, kind, key, "", verb=verb, about=about))

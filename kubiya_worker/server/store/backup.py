@@ -62,10 +62,10 @@ def put_back(backup: Path, database: Path) -> tuple[Contents, Path | None]:
 
     Raise Unavailable while a server uses the database, ConfigurationError for a file that this version cannot use.
     """
-    found = contents(backup)
-    if not is_known(found.version):
+    kept = contents(backup)
+    if not is_known(kept.version):
         raise ConfigurationError(
-            f"{backup} was made by another version of kubiya-worker ({found.version})", remedy="Install that version"
+            f"{backup} was made by another version of kubiya-worker ({kept.version})", remedy="Install that version"
         )
     database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = locked(database)
@@ -86,7 +86,7 @@ def put_back(backup: Path, database: Path) -> tuple[Contents, Path | None]:
         ) from error
     finally:
         os.close(lock)
-    return found, old if was_there else None
+    return kept, old if was_there else None
 
 
 def contents(path: Path) -> Contents:

@@ -59,10 +59,10 @@ def dumps(value: Any) -> str:
     What pydantic's encoder makes in a quarter of the time is that already, as nearly all values are ASCII.
     """
     try:
-        made = to_json(value)
+        encoded = to_json(value)
     except ValueError:  # half a surrogate pair, or a value that is nested too deep for it
         return _encode(value)
-    return made.decode() if made.isascii() else _encode(value)
+    return encoded.decode() if encoded.isascii() else _encode(value)
 
 
 def loads(text: str) -> Any:

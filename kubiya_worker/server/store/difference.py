@@ -71,22 +71,22 @@ def difference(before: Object | None, after: Object | None) -> tuple[Object, Obj
 
 def _flat(value: Mapping[str, Any], path: Path = ()) -> dict[Path, Any]:
     """Return the leaves by their paths. A list of objects with names counts as an object, by these names."""
-    found: dict[Path, Any] = {}
+    flat: dict[Path, Any] = {}
     for key, inner in value.items():
         if not path and key in LEFT_OUT:
             continue
         place, inner = (*path, str(key)), _by_name(inner)
         if isinstance(inner, Mapping) and inner:
-            found |= _flat(inner, place)
+            flat |= _flat(inner, place)
         else:
-            found[place] = inner
-    return found
+            flat[place] = inner
+    return flat
 
 
 def _by_name(value: Any) -> Any:
     if not isinstance(value, list) or not value or not all(isinstance(v, Mapping) and v.get("name") for v in value):
         return value
-    named = {str(v["name"]): {k: x for k, x in v.items() if k not in ("name", *LEFT_OUT)} for v in value}
+    named = {str(v["name"]): {k: item for k, item in v.items() if k not in ("name", *LEFT_OUT)} for v in value}
     return named if len(named) == len(value) else value
 
 

@@ -203,9 +203,9 @@ class Events(StoredEvents):
             self._owners[execution_id] = self._db.execute(_OWNER, {"e": execution_id}).scalar()
         organization_id = self._owners[execution_id]
         for verb, data, at in decisions:
-            told, key = data["enforcement"], str(data.get("tool_execution_id") or "")
-            about = {"execution_id": execution_id, "detail": str(told.get("reason") or "")[:500], "decided_at": at}
-            about |= {name: told.get(name) for name in TOLD}
+            decision, key = data["enforcement"], str(data.get("tool_execution_id") or "")
+            about = {"execution_id": execution_id, "detail": str(decision.get("reason") or "")[:500], "decided_at": at}
+            about |= {name: decision.get(name) for name in TOLD}
             name = str(data.get("tool_name") or "")
             self._db.changed(Change(organization_id, "call", key, name, verb=verb, about=about))
 

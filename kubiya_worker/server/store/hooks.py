@@ -71,14 +71,14 @@ class Hooks(Records):
 
     def note(self, hook_id: str, alert: Alert, **fields: Any) -> None:
         """Store what was told of the alert's thing, and what was made of it: execution_id, starts, started_at, held."""
-        told = {"status": alert.status, "state": alert.state, **fields}
+        state = {"status": alert.status, "state": alert.state, **fields}
         mine = (T.c.hook_id == hook_id) & (T.c.thing == alert.thing)
         with self._db.transaction():
             if self.thread(hook_id, alert) is None:
-                row = {"hook_id": hook_id, "thing": alert.thing, "starts": 0, "started_at": 0.0, **told}
+                row = {"hook_id": hook_id, "thing": alert.thing, "starts": 0, "started_at": 0.0, **state}
                 self._db.execute(insert(T), row)
             else:
-                self._db.execute(update(T).where(mine).values(told))
+                self._db.execute(update(T).where(mine).values(state))
 
     def held(self, hook_id: str) -> list[Any]:
         """Return the rows of the things that wait for a run with a list."""
@@ -128,7 +128,7 @@ class Hooks(Records):
         row = {"hook_id": hook_id, "taken_at": now, **delivery.row()}
         refused = D.c.verdict == "refused"
         with self._db.transaction():
-            made = int(self._db.execute(insert(D), row).inserted_primary_key[0])
+            number = int(self._db.execute(insert(D), row).inserted_primary_key[0])
             for same, most in ((refused, KEPT_REFUSED), (~refused, KEPT)):
                 oldest = (
                     select(D.c.id).where(D.c.hook_id == hook_id, same).order_by(D.c.id.desc()).offset(most).limit(1)
@@ -136,7 +136,7 @@ class Hooks(Records):
                 last = self._db.execute(oldest).scalar()
                 if last is not None:
                     self._db.execute(delete(D).where(D.c.hook_id == hook_id, same, D.c.id <= last))
-        return made
+        return number
 
     def deliveries(self, hook_id: str, limit: int, verdict: str = "") -> list[Object]:
         """Return the last deliveries, newest first, with the bodies as they came."""

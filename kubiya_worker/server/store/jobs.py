@@ -49,8 +49,8 @@ class Jobs(Records):
         Without `secret`, a webhook that has none gets a new one, which is returned.
         """
         known = self.webhook(job_id=job["id"])
-        made = None if known or secret else secrets.token_urlsafe(32)
-        fresh = secret or made
+        new_secret = None if known or secret else secrets.token_urlsafe(32)
+        fresh = secret or new_secret
         sealed = self._seal.close(fresh, _place(job["id"])) if fresh else ""
         with self._db.transaction():
             if known is None:
@@ -61,7 +61,7 @@ class Jobs(Records):
             elif secret:
                 self._db.execute(update(W).where(W.c.job_id == job["id"]).values(secret=sealed))
                 self._told(job, "webhook_secret")
-        return made
+        return new_secret
 
     def drop_webhook(self, job: Object) -> None:
         if self.webhook(job_id=job["id"]) is None:
@@ -111,15 +111,15 @@ class Jobs(Records):
         query = select(R.c.job_id, E.c.status, count_, E.c.created_at, E.c.id, place)
         rows = query.join(E, R.c.execution_id == E.c.id).where(E.c.organization_id == organization_id).subquery()
         newest = select(*(rows.c[name] for name in ("job_id", "status", "count", "created_at", "id")))
-        found: dict[str, Object] = {}
+        tallies: dict[str, Object] = {}
         for job_id, status, count, last, execution_id in self._db.execute(newest.where(rows.c.place == 1)):
-            tally = found.setdefault(job_id, no_runs())
+            tally = tallies.setdefault(job_id, no_runs())
             tally["total_executions"] += count
             if last > (tally["last_execution_at"] or ""):
                 tally.update(last_execution_at=last, last_execution_status=status, last_execution_id=execution_id)
             if ex.is_final(status):
                 tally["successful_executions" if status == ex.COMPLETED else "failed_executions"] += count
-        return found
+        return tallies
 
 
 def _place(job_id: str) -> str:

@@ -19,8 +19,8 @@ def open_database(place: Place, *, exclusive: bool = True) -> Database:
     """
     if not isinstance(place, PostgresAddress):
         return Database(place, exclusive=exclusive)
-    made: Database = _with_driver("postgres", place).PostgresDatabase(place)
-    return made
+    database: Database = _with_driver("postgres", place).PostgresDatabase(place)
+    return database
 
 
 def transfer(source: Path, target: PostgresAddress, tell: Callable[[str, int], None]) -> str:

@@ -205,8 +205,8 @@ class PostgresDatabase(Database):
                 cursor = self._server.cursor()
                 cursor.executemany(sql, values)
             else:
-                given = {**constants, **values} if constants else values
-                cursor = self._server.execute(sql, given, prepare=prepared.prepare)
+                parameters = {**constants, **values} if constants else values
+                cursor = self._server.execute(sql, parameters, prepare=prepared.prepare)
             return Rows(cursor, prepared.row)
         except psycopg.Error as error:
             self._look_at(error)

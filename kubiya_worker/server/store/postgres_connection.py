@@ -62,7 +62,7 @@ def options(address: PostgresAddress) -> dict[str, Any]:
         "client_encoding": "UTF8",
     }
     try:
-        given = psycopg.conninfo.conninfo_to_dict(address.url)
+        parameters = psycopg.conninfo.conninfo_to_dict(address.url)
     except psycopg.Error as error:
         raise refused(address, error) from error
     # A process that was stopped in the middle of a transaction must not hold its rows for ever.
@@ -71,8 +71,8 @@ def options(address: PostgresAddress) -> dict[str, Any]:
         f"-c idle_in_transaction_session_timeout={2 * LOCK_WAIT}s -c tcp_keepalives_idle={SILENCE} "
         f"-c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
     )
-    kept = {name: value for name, value in wanted.items() if name not in given}
-    return {**kept, "options": f"{ours} {given.get('options') or ''}".strip()}
+    kept = {name: value for name, value in wanted.items() if name not in parameters}
+    return {**kept, "options": f"{ours} {parameters.get('options') or ''}".strip()}
 
 
 def refused(address: PostgresAddress, error: psycopg.Error) -> WorkerError:
@@ -94,13 +94,13 @@ def refused(address: PostgresAddress, error: psycopg.Error) -> WorkerError:
     )
 
 
-def tls_fault(given: Mapping[str, Any]) -> tuple[str, str] | None:
+def tls_fault(parameters: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return what is wrong with TLS and what mends it, by asking the server once more; None where it is not TLS."""
-    host, mode = str(given.get("host") or ""), str(given.get("sslmode") or "")
+    host, mode = str(parameters.get("host") or ""), str(parameters.get("sslmode") or "")
     if mode not in WITH_TLS or not host or host.startswith("/") or "," in host:
         return None
     context = ssl.create_default_context()
-    roots = given.get("sslrootcert")
+    roots = parameters.get("sslrootcert")
     try:
         if roots and roots != "system":
             context.load_verify_locations(str(roots))
@@ -111,7 +111,7 @@ def tls_fault(given: Mapping[str, Any]) -> tuple[str, str] | None:
     if mode == "require" and not roots:
         context.verify_mode = ssl.CERT_NONE
     try:
-        with socket.create_connection((host, int(given.get("port") or 5432)), CONNECT_WAIT) as plain:
+        with socket.create_connection((host, int(parameters.get("port") or 5432)), CONNECT_WAIT) as plain:
             plain.sendall(ASK_FOR_TLS)
             if plain.recv(1) != b"S":
                 return "the server speaks none", "Turn on ssl there, or ask for sslmode=disable on a network you trust"

@@ -55,8 +55,8 @@ class PooledReader:
             return self._connection.execute(statement, values)
         query, constants = statement.for_postgresql
         try:
-            given = {**constants, **(values or {})}
-            return Rows(self._server.execute(query, given, prepare=statement.prepare), statement.row)
+            parameters = {**constants, **(values or {})}
+            return Rows(self._server.execute(query, parameters, prepare=statement.prepare), statement.row)
         except psycopg.Error as error:
             raise as_database_error(query, error) from error
 
@@ -140,11 +140,11 @@ class PostgresReaders:
         try:
             yield
         except (DBAPIError, PoolTimeout) as error:
-            found = error.orig if isinstance(error, DBAPIError) else error
-            if isinstance(found, PoolTimeout):
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            if isinstance(cause, PoolTimeout):
                 raise DatabaseAway(f"{self._address} does not answer") from error
-            if isinstance(found, psycopg.OperationalError) and found.sqlstate in LOST:
-                raise DatabaseAway(in_one_line(str(found))) from error
+            if isinstance(cause, psycopg.OperationalError) and cause.sqlstate in LOST:
+                raise DatabaseAway(in_one_line(str(cause))) from error
             raise
 
     def close(self) -> None:

@@ -75,9 +75,9 @@ class PostgresTextIndex:
         if not self._is_there(reader) or "\0" in words or not has_parts(words, self._foreign):
             return None
         values = {"pattern": pattern_of(words), "most": most + 1}
-        found = {row[0] for row in reader.execute(_FOUND, values)}
-        found.update(beginning_with(reader, words, most + 1))
-        return sorted(found) if len(found) <= most else None
+        ids = {row[0] for row in reader.execute(_FOUND, values)}
+        ids.update(beginning_with(reader, words, most + 1))
+        return sorted(ids) if len(ids) <= most else None
 
     def _is_there(self, reader: Reader) -> bool:
         if not self._there and time.monotonic() - self._looked >= LOOK:

@@ -35,9 +35,9 @@ class CredentialsInTheOpen(Exception):
 
 
 def _refuse_open(definition: Object, kind: str = "") -> None:
-    found = found_in(definition, kind)
-    if found:
-        raise CredentialsInTheOpen(found)
+    credentials = found_in(definition, kind)
+    if credentials:
+        raise CredentialsInTheOpen(credentials)
 
 
 class Records:
@@ -88,14 +88,14 @@ class Records:
             "created_at": at,
             "updated_at": at,
         }
-        made = {**data, **{k: v for k, v in row.items() if k != "data"}}
+        created = {**data, **{k: v for k, v in row.items() if k != "data"}}
         try:
             with self._db.transaction():
                 self._db.execute(insert(self._table), row)
-                self._changed(made, None, made)
+                self._changed(created, None, created)
         except IntegrityError as error:
             raise Taken(name) from error
-        return made
+        return created
 
     def update(self, record: Object, changes: Object) -> Object:
         """Return the object with `changes` applied; id, organization and times cannot change.

@@ -122,11 +122,11 @@ class Removals:
         at, after = "", ""
         while True:
             values = {"organization": organization_id, "at": at, "after": after}
-            found = [Candidate(*row) for row in self._db.execute(_PAGE, values)]
-            yield from found
-            if len(found) < AT_ONCE:
+            candidates = [Candidate(*row) for row in self._db.execute(_PAGE, values)]
+            yield from candidates
+            if len(candidates) < AT_ONCE:
                 return
-            at, after = found[-1].created_at, found[-1].id
+            at, after = candidates[-1].created_at, candidates[-1].id
 
     def nth_newest(self, organization_id: str, number: int) -> tuple[str, str] | None:
         """Return the place of an organization's execution, counted from its newest one; None where it has fewer."""

@@ -88,5 +88,5 @@ class Results:
 
     def _all(self, table: Any, execution_id: str) -> list[dict[str, Any]]:
         query = select(table.c.data).where(table.c.execution_id == execution_id)
-        found = [json.loads(row.data) for row in self._db.execute(query)]
-        return sorted(found, key=lambda entry: str(entry.get("started_at") or ""))
+        rows = [json.loads(row.data) for row in self._db.execute(query)]
+        return sorted(rows, key=lambda entry: str(entry.get("started_at") or ""))

@@ -113,15 +113,15 @@ class RunFiles:
         This reads and writes no row, so any thread may do it. Raises OSError.
         """
         source, target = self._of(origin_id), self._of(execution_id)
-        found = [digest for digest in set(digests) if (source / digest).is_file()]
-        if found:
+        linked = [digest for digest in set(digests) if (source / digest).is_file()]
+        if linked:
             target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for digest in found:
+        for digest in linked:
             try:
                 os.link(source / digest, target / digest)
             except OSError:  # a file system without such links
                 shutil.copyfile(source / digest, target / digest)
-        return set(found)
+        return set(linked)
 
     def share(self, rows: Iterable[dict[str, Any]], execution_id: str, at: float) -> None:
         """Store the rows of files whose contents were linked for an execution."""

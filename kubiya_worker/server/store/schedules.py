@@ -47,8 +47,8 @@ class Schedules:
             self._db.execute(_SET, row)
 
     def get(self, job_id: str) -> Wanted | None:
-        found = self._db.execute(select(T.c.wanted).where(T.c.job_id == job_id)).scalar()
-        return parse(found) if found else None
+        wanted = self._db.execute(select(T.c.wanted).where(T.c.job_id == job_id)).scalar()
+        return parse(wanted) if wanted else None
 
     def untold(self) -> list[tuple[str, str]]:
         """Return (job id, stored schedule) of each schedule that Temporal must be told."""

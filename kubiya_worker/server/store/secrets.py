@@ -61,9 +61,9 @@ class Secrets:
                 ours = (T.c.organization_id == organization_id) & (T.c.name == name)
                 self._db.execute(update(T).where(ours).values(changed))
                 self._told(organization_id, name, "set")
-        found = self.find(organization_id, name)
-        assert found is not None
-        return found
+        stored = self.find(organization_id, name)
+        assert stored is not None
+        return stored
 
     def mark(self, organization_id: str, name: str, about: Object) -> None:
         """Store more facts about a secret beside the persons who set it."""

@@ -89,14 +89,14 @@ class Rows:
         return list(self)
 
     def first(self) -> Any:
-        found = self._cursor.fetchone()
+        row = self._cursor.fetchone()
         self._cursor.close()  # an open one would hold back a checkpoint of the log
-        return None if found is None else self._row(found)
+        return None if row is None else self._row(row)
 
     def scalar(self) -> Any:
-        found = self._cursor.fetchone()
+        row = self._cursor.fetchone()
         self._cursor.close()
-        return None if found is None else found[0]
+        return None if row is None else row[0]
 
 
 def run(
@@ -105,8 +105,8 @@ def run(
     """Run a statement once, or for each of a list of values. Raise SQLAlchemy's errors."""
     try:
         if isinstance(values, Mapping):
-            given = {**prepared.constants, **values} if prepared.constants else values
-            return Rows(driver.execute(prepared.sql, given), prepared.row)
+            parameters = {**prepared.constants, **values} if prepared.constants else values
+            return Rows(driver.execute(prepared.sql, parameters), prepared.row)
         return Rows(driver.executemany(prepared.sql, values), prepared.row)
     except sqlite3.Error as error:
         raise as_database_error(prepared.sql, error) from error

@@ -22,8 +22,8 @@ class Stops:
         self._db = database
 
     def get(self, organization_id: str) -> Stop | None:
-        found = self._db.execute(_GET, {"organization_id": organization_id}).scalar()
-        return json.loads(found) if found else None
+        data = self._db.execute(_GET, {"organization_id": organization_id}).scalar()
+        return json.loads(data) if data else None
 
     def set(self, organization_id: str, stop: Stop | None) -> None:
         """Store the stop in place of the one before; None lifts it."""

@@ -160,12 +160,12 @@ class SqliteTextIndex:
     def ids(self, reader: Reader, words: str, most: int) -> list[str] | None:
         if not self.usable or len(words) < SHORTEST or "\0" in words:
             return None
-        found: set[str] = {row[0] for row in reader.execute(_NEW, {"most": most + 1})}
-        if len(found) > most:
+        ids: set[str] = {row[0] for row in reader.execute(_NEW, {"most": most + 1})}
+        if len(ids) > most:
             return None
-        found.update(row[0] for row in reader.execute(_FOUND, {"query": query_of(words), "most": most + 1}))
-        found.update(beginning_with(reader, words, most + 1))
-        return sorted(found) if len(found) <= most else None
+        ids.update(row[0] for row in reader.execute(_FOUND, {"query": query_of(words), "most": most + 1}))
+        ids.update(beginning_with(reader, words, most + 1))
+        return sorted(ids) if len(ids) <= most else None
 
     async def keep(self) -> bool:
         return self.step()

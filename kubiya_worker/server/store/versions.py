@@ -50,8 +50,8 @@ class Versions:
             self._db.execute(update(T).where(*mine).values(data=dumps({**data, "spec": spec})))
 
     def newest(self, organization_id: str, kind: str, name: str) -> Object | None:
-        found = self.list(organization_id, kind, name)
-        return found[0] if found else None
+        versions = self.list(organization_id, kind, name)
+        return versions[0] if versions else None
 
 
 def _of(organization_id: str, kind: str, name: str) -> tuple[Any, Any, Any]:

@@ -69,8 +69,8 @@ class Workers:
     def queue_of(self, organization_id: str, worker_id: str) -> str | None:
         """Return the id of the queue that a worker is registered on; None for an unknown worker."""
         query = select(T.c.queue_id).where(T.c.id == worker_id, T.c.organization_id == organization_id)
-        found: str | None = self._db.execute(query).scalar()
-        return found
+        queue_id: str | None = self._db.execute(query).scalar()
+        return queue_id
 
     def wish(self, organization_id: str, worker_id: str, wish: dict[str, Any] | None, verb: str, reason: str) -> None:
         """Store what somebody wishes of a worker, or that nobody wishes anything; with a record of it."""
@@ -85,8 +85,8 @@ class Workers:
     def wish_of(self, organization_id: str, worker_id: str) -> dict[str, Any] | None:
         """Return what somebody wishes of a worker."""
         data = self._db.execute(select(T.c.data).where(T.c.id == worker_id, T.c.organization_id == organization_id))
-        found = data.scalar()
-        return json.loads(found).get("wish") if found else None
+        wish = data.scalar()
+        return json.loads(wish).get("wish") if wish else None
 
     def find(self, organization_id: str, worker_id: str) -> dict[str, Any] | None:
         """Return a live worker's WorkerDetail; None for one that is unknown, or is gone."""
