@@ -6,8 +6,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,11 @@ from kubiya_worker.cli.worker_status import size
 from kubiya_worker.errors import WorkerError
 from kubiya_worker.launch import containers, report
 from kubiya_worker.launch import home as homes
+
+if TYPE_CHECKING:
+    from kubiya_worker.launch.containers import FoundContainer
+    from kubiya_worker.support.known_secrets import Secret
+    from kubiya_worker.support.worker_subject import WorkerSubject
 
 
 @click.command("support-bundle")
@@ -30,68 +36,57 @@ def bundle(queue_id: str | None, output: str | None, config: str | None) -> None
     Example: kubiya worker support-bundle --queue-id default
     """
     from kubiya_worker.launch.stack_folder import default_folder
-    from kubiya_worker.settings import sources
     from kubiya_worker.support import bundle as archive
     from kubiya_worker.support import bundle_parts, known_secrets
+    from kubiya_worker.support.known_secrets import Secret
+    from kubiya_worker.support.worker_subject import WorkerSubject
 
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # an exit that removes the draft
     queue = queue_id or os.environ.get("QUEUE_ID", "").strip() or None
     queue_home = homes.find(queue) if queue else None
     path = archive.output_path(output, queue)
-    reports = bundle_parts.order(
-        [report.examine(h) for h in homes.homes() if queue_home is None or h.queue_folder == queue_home.queue_folder]
-    )
-    environ_by_worker = {one.home.label: bundle_parts.environ_of(one) for one in reports}
-    environs = {
-        label: {name: value for name, value in environ.items() if not bundle_parts.is_overwritten(value)}
-        for label, environ in environ_by_worker.items()
-        if environ
-    }
-    addresses = {one.home.label: str(one.live_status.get("redaction") or "") for one in reports}
-    unknown = {
-        label: [] if addresses[label] else bundle_parts.unknown_secrets(environ or {}, os.environ)
-        for label, environ in environ_by_worker.items()
-    }
-    stack = default_folder(os.environ)
-    secrets = known_secrets.collect(
-        {"this shell": os.environ, **environs},
-        sources.file_of(config),
-        homes.workers_folder().parent,
-    )
-    boxes = containers.find(queue)
-    for box in boxes:
-        secrets += known_secrets.of_container(
-            *containers.environment_of(box, known_secrets.is_secrets), f"container {box.name}"
-        )
-    secrets += [secret for file in (stack / "key",) for secret in known_secrets.of_file(file, str(file))]
+    chosen = [h for h in homes.homes() if queue_home is None or h.queue_folder == queue_home.queue_folder]
+    workers = [WorkerSubject.of(each) for each in bundle_parts.order([report.examine(home) for home in chosen])]
+    boxes, stack, home = containers.find(queue), default_folder(os.environ), homes.workers_folder().parent
+    secrets = _secrets(workers, boxes, stack / "key", config)
     _print_event("examining this host and its connections (up to a minute when nothing answers)")
-    outcome, registration_keys = _doctor(queue, config, [os.environ, *environs.values()])
-    secrets = known_secrets.unique(
-        [*secrets, *(known_secrets.Secret(value, "registration") for value in registration_keys)]
-    )
-    hide = archive.secret_remover(secrets, [*filter(None, addresses.values())])
-    share = bundle_parts.shares(len(reports) + len(boxes))
-    todo = [
+    environs = [os.environ, *(worker.readable for worker in workers if worker.environ)]
+    outcome, registration_keys = _doctor(queue, config, environs)
+    secrets = known_secrets.unique([*secrets, *(Secret(value, "registration") for value in registration_keys)])
+    hide = archive.secret_remover(secrets, [worker.redaction for worker in workers if worker.redaction])
+    share = bundle_parts.shares(len(workers) + len(boxes))
+    parts = [
         bundle_parts.Part("doctor.json", "the findings of kubiya doctor --json", lambda: outcome),
-        *bundle_parts.of_host(homes.workers_folder().parent, {"queue_id": queue}, os.environ, config),
-        *(
-            part
-            for one in reports
-            for part in bundle_parts.without_logs(
-                bundle_parts.of_worker(one, environ_by_worker[one.home.label], share), unknown[one.home.label]
-            )
-        ),
+        *bundle_parts.of_host(home, {"queue_id": queue}, os.environ, config),
+        *(part for worker in workers for part in worker.parts(share, os.environ)),
         *(part for box in boxes for part in bundle_parts.of_container(box, share)),
         *bundle_parts.of_stack(stack),
     ]
-    files = archive.members(todo, hide)
+    files = archive.members(parts, hide)
     files.insert(0, archive.manifest(files, archive.secret_remover(secrets), len(secrets)))
     written = archive.write(path, files, secrets)
     _print_files(files, len(secrets))
     print(f"{path}  {size(written)}")
 
 
-def _doctor(queue: str | None, config: str | None, environs: list[Mapping[str, str]]) -> tuple[str, list[str]]:
+def _secrets(
+    workers: Sequence[WorkerSubject], boxes: Sequence[FoundContainer], key_file: Path, config: str | None
+) -> list[Secret]:
+    """Return the secrets of this shell, of the workers and containers, of their files, and of the local stack."""
+    from kubiya_worker.settings import sources
+    from kubiya_worker.support import known_secrets
+
+    environs = {worker.report.home.label: worker.readable for worker in workers if worker.environ}
+    secrets = known_secrets.collect(
+        {"this shell": os.environ, **environs}, sources.file_of(config), homes.workers_folder().parent
+    )
+    for box in boxes:
+        variables, contents = containers.environment_of(box, known_secrets.is_secrets)
+        secrets += known_secrets.of_container(variables, contents, f"container {box.name}")
+    return [*secrets, *known_secrets.of_file(key_file, str(key_file))]
+
+
+def _doctor(queue: str | None, config: str | None, environs: Sequence[Mapping[str, str]]) -> tuple[str, list[str]]:
     """Return doctor's report as JSON, and the keys that a registration gave.
 
     The first environment that has the needed settings is used.
