@@ -163,10 +163,10 @@ def verify(path: Path | None, heads: tuple[str, ...], start: str | None) -> int:
         with path.open(encoding="utf-8", errors="replace") as file:
             cut = chain.cut_of(_lines(file))
         with path.open(encoding="utf-8", errors="replace") as file:
-            return _told(_lines(file), kept, after, cut)
+            return _print_problems(_lines(file), kept, after, cut)
     api = connect()
     kept.append(chain.Head.parse(api.audit_head()))
-    return _told(api.audit_lines(after.seq), kept, after, _head(api.audit_begin()))
+    return _print_problems(api.audit_lines(after.seq), kept, after, _head(api.audit_begin()))
 
 
 def _lines(file: TextIO) -> Iterator[str]:
@@ -177,7 +177,7 @@ def _head(text: str) -> chain.Head:
     return chain.Head.parse(text) if text else chain.EMPTY
 
 
-def _told(lines: Iterator[str], heads: list[chain.Head], after: chain.Head, cut: chain.Head) -> int:
+def _print_problems(lines: Iterator[str], heads: list[chain.Head], after: chain.Head, cut: chain.Head) -> int:
     """Print each problem, or how many records hold; return the exit code."""
     counted = _Counted(lines)
     faults = 0

@@ -162,7 +162,7 @@ def _facts(run: Row) -> list[tuple[str, str]]:
     return [(name, one_line(str(value), 500)) for name, value in facts if value]
 
 
-def _what(row: Row) -> str:
+def _content(row: Row) -> str:
     """Return a step's input or output on one line: what was asked of a tool, what a model or a person said."""
     if row["kind"] in (TOOL, APPROVAL):
         by = f" by {row['detail']['by']}" if row["detail"].get("by") else ""
@@ -180,7 +180,7 @@ STEPS: Final = (
     Cells("TOOK", lambda row: "" if row["seconds"] is None else duration(row["seconds"])),
     Cells("TOKENS", lambda row: f"{row['tokens']:,}" if row["tokens"] else ""),
     Cells("COST", lambda row: f"${row['cost_usd']:.4f}" if row["cost_usd"] else ""),
-    Cells("INPUT OR TEXT", _what, 60),
+    Cells("INPUT OR TEXT", _content, 60),
     Cells("RESULT", lambda row: row["output"] if row["kind"] in (TOOL, APPROVAL) else "", 40, wide=True),
 )
 

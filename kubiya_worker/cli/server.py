@@ -141,7 +141,7 @@ def backup(file: str, database: str | None) -> None:
 
     source = _database(database)
     copied = back_up(source, Path(file).expanduser().absolute())
-    click.echo(f"backed up: {source} to {file} ({_told(copied)})")
+    click.echo(f"backed up: {source} to {file} ({_summary(copied)})")
     sealing = source.parent / "secrets.key"
     if sealing.exists():
         click.echo(f"not in it: {sealing}, without which its secrets cannot be read; keep a copy in another place")
@@ -164,7 +164,7 @@ def restore(file: str, database: str | None) -> None:
 
     target = _database(database)
     contents, old = put_back(Path(file).expanduser().absolute(), target)
-    click.echo(f"restored: {target} from {file} ({_told(contents)})")
+    click.echo(f"restored: {target} from {file} ({_summary(contents)})")
     if old is not None:
         click.echo(f"kept:     {old}")
 
@@ -216,7 +216,7 @@ def _database(named: str | None) -> Path:
     return dev if dev.exists() else alone
 
 
-def _told(contents: Contents) -> str:
+def _summary(contents: Contents) -> str:
     newest = f", the newest of {contents.newest[:19]}Z" if contents.newest else ""
     return f"{contents.executions} executions, {contents.events} events, {contents.size} bytes{newest}"
 

@@ -44,7 +44,7 @@ def uninstall(yes: bool, data: bool, as_json: bool) -> int:
     Example: kubiya uninstall --yes
     """
     home = Path("~/.kubiya").expanduser()
-    everything = list(_found(home))
+    everything = list(_belongings(home))
     if as_json:
         facts: dict[str, Any] = {"belongings": [one.as_json() for one in everything], "workers": list(_running())}
         print(json.dumps({**facts, "program": installation.removal()}, ensure_ascii=False))
@@ -53,7 +53,7 @@ def uninstall(yes: bool, data: bool, as_json: bool) -> int:
     if yes:
         _stop_workers()
         code = _remove_services(everything)
-        everything = list(_found(home))  # what stopped has changed it
+        everything = list(_belongings(home))  # what stopped has changed it
     for one in sorted(everything, key=lambda one: (KINDS.index(one.kind), one.path)):
         goes = one.kind not in (FOREIGN, SERVICE) and (one.kind != DATA or data)
         if yes and goes:
@@ -76,7 +76,7 @@ def uninstall(yes: bool, data: bool, as_json: bool) -> int:
     return code
 
 
-def _found(home: Path) -> Iterator[Belonging]:
+def _belongings(home: Path) -> Iterator[Belonging]:
     for system in (False, True):
         for path in belongings.units(system=system):
             yield Belonging(SERVICE, path, belongings.size_of(path), "" if _may(system) else "needs sudo")

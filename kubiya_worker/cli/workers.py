@@ -18,17 +18,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _host(worker: Row) -> str:
-    return str(_told(worker).get("hostname") or (worker.get("system_info") or {}).get("hostname") or "")
+    return str(_facts(worker).get("hostname") or (worker.get("system_info") or {}).get("hostname") or "")
 
 
-def _told(worker: Row) -> Mapping[str, Any]:
+def _facts(worker: Row) -> Mapping[str, Any]:
     facts = worker.get("worker_metadata")
     return facts if isinstance(facts, Mapping) else {}
 
 
 def _state(worker: Row) -> str:
     """Return what the worker says of itself, and what somebody wishes of it that it has not taken up yet."""
-    state = str(_told(worker).get("state") or worker.get("status") or "")
+    state = str(_facts(worker).get("state") or worker.get("status") or "")
     wish = worker.get("wish") or {}
     if wish.get("action") == "drain" and state not in ("draining", "drained"):
         return f"{state}, drain asked"
@@ -36,7 +36,7 @@ def _state(worker: Row) -> str:
 
 
 def _slots(worker: Row) -> str:
-    facts = _told(worker)
+    facts = _facts(worker)
     return f"{facts.get('active_tasks', 0)}/{facts['slots']}" if facts.get("slots") else ""
 
 
@@ -47,7 +47,7 @@ COLUMNS: Final = (
     Cells("STATE", _state),
     Cells("SLOTS", _slots),
     Cells("LAST WORD", lambda row: f"{age(row.get('last_heartbeat'))} ago"),
-    Cells("FINDINGS", lambda row: len(_told(row).get("findings") or ()) or ""),
+    Cells("FINDINGS", lambda row: len(_facts(row).get("findings") or ()) or ""),
     Cells("VERSION", lambda row: (row.get("system_info") or {}).get("cli_version"), wide=True),
     Cells("SINCE", lambda row: row.get("registered_at"), wide=True),
     Cells("WISHED BY", lambda row: ((row.get("wish") or {}).get("by") or {}).get("name"), wide=True),

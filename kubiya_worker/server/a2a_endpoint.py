@@ -29,7 +29,7 @@ MISSING: Final = "This control plane has no A2A server. Install it with: pip ins
 
 async def show_card(request: Request) -> Response:
     """Return the card of an agent or a team."""
-    published = await _found(request)
+    published = await _published(request)
     if isinstance(published, Response):
         return published
     tasks, kind, entity = published
@@ -40,7 +40,7 @@ async def show_card(request: Request) -> Response:
 
 async def take_call(request: Request) -> Response:
     """Answer a call of JSON-RPC, with one answer or a stream."""
-    published = await _found(request)
+    published = await _published(request)
     if isinstance(published, Response):
         return published
     tasks, kind, entity = published
@@ -62,7 +62,7 @@ async def take_call(request: Request) -> Response:
     return answer
 
 
-async def _found(request: Request) -> Response | tuple[ModuleType, str, Mapping[str, Any]]:
+async def _published(request: Request) -> Response | tuple[ModuleType, str, Mapping[str, Any]]:
     """Return the module of tasks with the agent or team of the path; or the refusal."""
     key = token_of(request) if any(name in request.headers for name in KEY_HEADERS) else ""
     if not key or request.app.state.plane.stores.keys.caller(key, address_of(request)) is None:

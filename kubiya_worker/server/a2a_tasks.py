@@ -64,13 +64,13 @@ class ExecutionTasks:
 
     async def on_message_send(self, params: Any, context: Any) -> pb.Task:
         api = _api_of(context)
-        execution_id = await self._told(api, params.message)
+        execution_id = await self._give(api, params.message)
         wait = 0.0 if params.configuration.return_immediately else LONGEST
         return _task(await follower.follow(api, execution_id, wait, _ignore, None))
 
     async def on_message_send_stream(self, params: Any, context: Any) -> AsyncGenerator[Any, None]:
         api = _api_of(context)
-        execution_id = await self._told(api, params.message)
+        execution_id = await self._give(api, params.message)
         async for event in _events(api, execution_id):
             yield event
 
@@ -116,7 +116,7 @@ class ExecutionTasks:
             raise errors.TaskNotFoundError
         return row
 
-    async def _told(self, api: AgentsApi, message: Any) -> str:
+    async def _give(self, api: AgentsApi, message: Any) -> str:
         """Start a task with a message, or give it to the task that it names; return the execution's id."""
         text = get_message_text(message).strip()
         if not text:

@@ -140,7 +140,7 @@ class Keys:
         }
         with self._db.transaction():
             if self._db.execute(_ADD, row).rowcount:
-                self._told(hashed(key), None)
+                self._record_change(hashed(key), None)
         return key
 
     def known(self, key: str) -> bool:
@@ -171,7 +171,7 @@ class Keys:
             rows = self._db.execute(select(T).where(mine)).all()
             self._db.execute(update(T).where(mine).values(revoked_at=now()))
             for row in rows:
-                self._told(row.hash, self._shown(row))
+                self._record_change(row.hash, self._shown(row))
         self._changed()
 
     def change(self, organization_id: str, key_id: str, changes: dict[str, Any]) -> None:
@@ -182,7 +182,7 @@ class Keys:
                 about = {**json.loads(row.data), **{k: v for k, v in changes.items() if k != "expires_at"}}
                 values = {"data": dumps(about), "expires_at": changes.get("expires_at", row.expires_at)}
                 self._db.execute(update(T).where(T.c.hash == row.hash).values(values))
-                self._told(row.hash, self._shown(row), "update")
+                self._record_change(row.hash, self._shown(row), "update")
         self._changed()
 
     def store_uses(self) -> None:
@@ -194,7 +194,7 @@ class Keys:
                     older = (T.c.used_at.is_(None)) | (T.c.used_at < at)  # another server may have seen it later
                     self._db.execute(update(T).where(T.c.hash == digest, older).values(used_at=at))
 
-    def _told(self, digest: str, before: dict[str, Any] | None, verb: str = "") -> None:
+    def _record_change(self, digest: str, before: dict[str, Any] | None, verb: str = "") -> None:
         """Have a key's creation, change or end recorded, with its person and role."""
         row = self._db.execute(_FIND, {"hash": digest}).first()
         after = self._shown(row)

@@ -64,10 +64,10 @@ async def send(plane: Plane, one: WaitingReply) -> None:
     again, data = await _tried(plane, one)
     if again and tries < MOST_TRIES:
         wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(one.tries, 20))
-        plane.stores.replies.told(one.execution_id, WAITING, tries, time.time() + wait, data)
+        plane.stores.replies.record_try(one.execution_id, WAITING, tries, time.time() + wait, data)
     else:
         state = SENT if data.get("error") is None else GIVEN_UP
-        plane.stores.replies.told(one.execution_id, state, tries, 0.0, data)
+        plane.stores.replies.record_try(one.execution_id, state, tries, 0.0, data)
         log.info("hook.reply_%s execution_id=%s tries=%d", state.replace("-", "_"), one.execution_id, tries)
 
 

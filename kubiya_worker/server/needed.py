@@ -45,7 +45,7 @@ class Dependent:
         return f"{self.kind} {self.name or self.id}"
 
 
-def told(needs: Sequence[Dependent]) -> str:
+def listed(needs: Sequence[Dependent]) -> str:
     """Return the needs as a text: the first ones by name, and how many more there are. Pure."""
     first = ", ".join(map(str, needs[:MOST_TOLD]))
     more = len(needs) - MOST_TOLD

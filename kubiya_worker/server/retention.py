@@ -181,7 +181,7 @@ class Retention:
                 if not self._store.hide(execution, rule, self._at.timestamp()):
                     raise Stale
                 shown = {name: execution.get(name) for name in (*STARTED, "status")}
-                plane.stores.executions.told(execution, "delete", shown, detail=f"Removed because of {rule}")
+                plane.stores.executions.record_decision(execution, "delete", shown, detail=f"Removed because of {rule}")
         except Stale:
             return False
         plane.stores.executions.forget(execution_id)

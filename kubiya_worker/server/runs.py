@@ -70,7 +70,7 @@ class Runs:
             if status != before["status"] and ex.is_final(status):
                 self._answer_hook(execution)
             if status != before["status"] and not by_worker:
-                self._stores.executions.told(execution, "", before, _shown(execution))
+                self._stores.executions.record_decision(execution, "", before, _shown(execution))
             if events:
                 self.publish(execution["id"], events)
             if status == ex.FAILED != before["status"]:
@@ -112,7 +112,7 @@ class Runs:
         status_event: Event = {"event_type": ev.STATUS, "data": about}
         if not ex.is_final(execution["status"]):
             return [status_event]
-        return [*self._close_approvals(execution), status_event, _done(execution)]
+        return [*self._close_approvals(execution), status_event, _done_event(execution)]
 
     def _close_approvals(self, execution: Execution) -> list[Event]:
         approvals = self._stores.approvals
@@ -138,7 +138,7 @@ def resolved(approval: Approval) -> Event:
     return ev.event(f"approval_resolved:{approval['id']}", ev.APPROVAL_RESOLVED, data)
 
 
-def _done(execution: Execution) -> Event:
+def _done_event(execution: Execution) -> Event:
     """Return the last event of a run: its outcome. Pure."""
     data = {
         "status": execution["status"],

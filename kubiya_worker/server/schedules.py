@@ -53,7 +53,7 @@ class Scheduler:
             try:
                 for job_id, stored in self._schedules.untold():
                     await self._tell(job_id, store.parse(stored))
-                    self._schedules.told(job_id, stored)
+                    self._schedules.mark_sent(job_id, stored)
             except TemporalDown as error:
                 log.warning("temporal.down schedules error=%s", error)
                 await asyncio.sleep(RETRY)

@@ -76,7 +76,7 @@ class Sessions:
         with self._db.transaction():
             self._db.execute(delete(T).where(T.c.expires_at <= now))
             self._db.execute(insert(T), row)
-            self._told(caller, hashed(token), "begin")
+            self._record(caller, hashed(token), "begin")
         return token
 
     def caller(self, token: str, address: str) -> Caller | None:
@@ -91,17 +91,17 @@ class Sessions:
     def end(self, caller: Caller, token: str) -> None:
         with self._db.transaction():
             if self._db.execute(delete(T).where(T.c.hash == hashed(token))).rowcount:
-                self._told(caller, hashed(token), "end")
+                self._record(caller, hashed(token), "end")
 
     def end_all(self, caller: Caller) -> int:
         """End every session of a person, in all browsers; return how many there were."""
         mine = (T.c.organization_id == caller.organization_id) & (T.c.person_id == caller.person.id)
         with self._db.transaction():
             ended = int(self._db.execute(delete(T).where(mine)).rowcount)
-            self._told(caller, caller.person.id, "end_all")
+            self._record(caller, caller.person.id, "end_all")
         return ended
 
-    def _told(self, caller: Caller, digest: str, verb: str) -> None:
+    def _record(self, caller: Caller, digest: str, verb: str) -> None:
         """Have a sign-in or its end recorded; the record says who, with which key and from where."""
         about = {"role": caller.person.role, "groups": list(caller.person.groups)}
         self._db.changed(

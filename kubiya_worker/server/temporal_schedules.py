@@ -32,7 +32,7 @@ class TemporalSchedules:
         from temporalio.client import ScheduleAlreadyRunningError, ScheduleUpdate
         from temporalio.service import RPCError, RPCStatusCode
 
-        schedule = _made(job_id, wanted)
+        schedule = _schedule(job_id, wanted)
         try:
             await client.create_schedule(names.schedule_id(job_id), schedule, rpc_timeout=TIMEOUT)
         except ScheduleAlreadyRunningError:
@@ -113,7 +113,7 @@ class TemporalSchedules:
         return by_job
 
 
-def _made(job_id: str, wanted: Wanted) -> Schedule:
+def _schedule(job_id: str, wanted: Wanted) -> Schedule:
     """Return the schedule of a job."""
     from temporalio.client import (
         Schedule,

@@ -29,7 +29,7 @@ PREVIEW: Final = 200  # characters
 PAUSABLE: Final = (ex.RUNNING, ex.WAITING)
 
 
-def _done(execution: Execution, text: str) -> dict[str, Any]:
+def _accepted(execution: Execution, text: str) -> dict[str, Any]:
     workflow_id = names.workflow_id(execution["execution_type"], execution["id"])
     return {"success": True, "execution_id": execution["id"], "workflow_id": workflow_id, "message": text}
 
@@ -67,7 +67,7 @@ async def message(call: Call) -> Any:
             sequels.go_on(call, execution, spoken)
         say(plane, execution, spoken, call.person.id, signal=not over)
     text = "The execution goes on with the message" if over and not known else "The message was given to the execution"
-    return {**_done(execution, text), "message_id": spoken["message_id"], "last_sequence": last}
+    return {**_accepted(execution, text), "message_id": spoken["message_id"], "last_sequence": last}
 
 
 def _event_id(spoken: dict[str, Any]) -> str:
@@ -89,7 +89,7 @@ def say(plane: Plane, execution: Execution, spoken: dict[str, Any], by: str, *, 
         plane.stores.executions.save(_with_participant(execution, spoken))
         if signal:
             plane.runs.signal(execution, names.ADD_MESSAGE, spoken)
-        plane.stores.executions.told(execution, "message", None, {"prompt": spoken["content"]})
+        plane.stores.executions.record_decision(execution, "message", None, {"prompt": spoken["content"]})
     return True
 
 
@@ -108,7 +108,7 @@ async def pause(call: Call) -> Any:
     with plane.database.transaction():
         plane.runs.signal(execution, names.PAUSE)
         plane.runs.change(execution, {"status": ex.PAUSED, "status_before_pause": execution["status"]})
-    return _done(execution, "The execution pauses before its next step")
+    return _accepted(execution, "The execution pauses before its next step")
 
 
 async def resume(call: Call) -> Any:
@@ -119,29 +119,29 @@ async def resume(call: Call) -> Any:
     with plane.database.transaction():
         plane.runs.signal(execution, names.RESUME)
         plane.runs.change(execution, {"status": execution.get("status_before_pause") or ex.RUNNING})
-    return _done(execution, "The execution goes on")
+    return _accepted(execution, "The execution goes on")
 
 
 async def cancel(call: Call) -> Any:
     execution, plane = execution_of(call), call.plane
     if execution["status"] == ex.CANCELLED:
-        return _done(execution, "The execution is cancelled already")
+        return _accepted(execution, "The execution is cancelled already")
     if ex.is_final(execution["status"]):
         return _refused(execution, f"The execution is {execution['status']} already")
     reason = call.fields.get("reason")
     plane.runs.cancel(execution, f"Cancelled by user: {reason}" if reason else "Cancelled by user")
-    return _done(execution, "The execution is cancelled")
+    return _accepted(execution, "The execution is cancelled")
 
 
 async def mark_done(call: Call) -> Any:
     execution = execution_of(call)
     if execution["status"] == ex.COMPLETED:
-        return _done(execution, "The execution is completed already")
+        return _accepted(execution, "The execution is completed already")
     _not_final(execution)
     with call.plane.database.transaction():
         call.plane.runs.signal(execution, names.MARK_AS_DONE)
-        call.plane.stores.executions.told(execution, "mark_done")
-    return _done(execution, "The execution ends after its current step")
+        call.plane.stores.executions.record_decision(execution, "mark_done")
+    return _accepted(execution, "The execution ends after its current step")
 
 
 async def terminate(call: Call) -> Any:
@@ -169,7 +169,7 @@ def _terminate(call: Call, execution: Execution, reason: str) -> dict[str, Any]:
         plane.stores.outbox.withdraw_start(execution["id"])
         plane.runs.tell(execution, outbox.TERMINATE, {"reason": reason})
         plane.runs.change(execution, {"status": ex.CANCELLED, "error_message": f"Terminated: {reason}"})
-    return _done(execution, "The execution is terminated")
+    return _accepted(execution, "The execution is terminated")
 
 
 ROUTES: list[Route] = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from kubiya_worker.server.call import Call
 from kubiya_worker.server.edges import filters
-from kubiya_worker.server.needed import Dependent, Needs, told
+from kubiya_worker.server.needed import Dependent, Needs, listed
 from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store.records import Object
 
@@ -28,7 +28,7 @@ def delete(
             409,
             {
                 "error": "Needed",
-                "message": f"{label[0].upper()}{label[1:]} is needed by {told(needs)}",
+                "message": f"{label[0].upper()}{label[1:]} is needed by {listed(needs)}",
                 "hint": "End or change these first, or send ?force=true to have each of them ended or disabled",
                 "needed_by": [need.shown() for need in needs],
             },

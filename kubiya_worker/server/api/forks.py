@@ -82,7 +82,9 @@ async def fork(call: Call) -> Any:
             forked = begin(call, start, key=key, row=row, sequel=_sequel(call, origin, cut))
             plane.run_files.share(files.rows, new_id, time.time())
             _share(call, origin, forked, messages, cut, files.told)
-            plane.stores.executions.told(forked, "fork", None, {"fork_of": origin["id"], "fork_at": about["fork_at"]})
+            plane.stores.executions.record_decision(
+                forked, "fork", None, {"fork_of": origin["id"], "fork_at": about["fork_at"]}
+            )
     except BaseException:
         plane.run_files.forget(new_id)
         raise
@@ -107,10 +109,10 @@ async def _linked(plane: Plane, origin: Execution, execution_id: str) -> OriginF
     except OSError as error:
         return OriginFiles([], f"its files cannot be copied: {error.strerror}")
     rows = [each for each in wanted if each["sha256"] in linked]
-    return OriginFiles(rows, told_of(len(rows), len(every) - len(rows), kept=plane.run_files.kept))
+    return OriginFiles(rows, about_files(len(rows), len(every) - len(rows), kept=plane.run_files.kept))
 
 
-def told_of(copied: int, left: int, *, kept: bool) -> str:
+def about_files(copied: int, left: int, *, kept: bool) -> str:
     """Return what readers of a fork are told of its origin's files. Pure."""
     if not kept:
         return "its files are not here: this control plane keeps none"

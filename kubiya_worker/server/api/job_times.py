@@ -43,7 +43,7 @@ def key(wanted: Wanted) -> tuple[list[str], str, bool]:
     return wanted.cron, wanted.timezone, wanted.paused
 
 
-async def told(call: Call, job: Object) -> Object:
+async def times_of(call: Call, job: Object) -> Object:
     """Return the fields of a shown job that Temporal knows: its next runs, and what started none."""
     times = None
     if job["trigger_type"] == CRON:

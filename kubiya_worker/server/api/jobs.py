@@ -151,7 +151,7 @@ def _wanted(call: Call, job: Object) -> Wanted:
         "execution_environment": {},
     }
     row = {"id": None, "organization_id": call.organization_id, "prompt": job["prompt_template"]}
-    argument = run_starts.workflow_input(call, row, kind, bare, given_of(job, CRON))
+    argument = run_starts.workflow_input(call, row, kind, bare, request_of_job(job, CRON))
     return Wanted(
         cron=cron.expressions(job["cron_schedule"]),
         timezone=job["cron_timezone"],
@@ -163,7 +163,7 @@ def _wanted(call: Call, job: Object) -> Wanted:
     )
 
 
-def given_of(job: Object, trigger: str, override: Object | None = None, about: Object | None = None) -> Object:
+def request_of_job(job: Object, trigger: str, override: Object | None = None, about: Object | None = None) -> Object:
     """Return the fields of a request to execute the job; `about` is for the metadata: what triggered it."""
     config = {**job["config"], **(override or {})}
     about_job = {"job_id": job["id"], "job_name": job["name"], "trigger_type": trigger}
@@ -197,7 +197,7 @@ def run(call: Call, job: Object, trigger: str, values: Object, override: Object,
             raise invalid("parameters", f"The prompt of the job needs {', '.join(missing)}", "missing")
         if len(prompt.encode()) > MAX_PROMPT:
             raise ApiError(413, f"The prompt comes to more than {MAX_PROMPT:,} bytes")
-        request = given_of(job, trigger, override, about)
+        request = request_of_job(job, trigger, override, about)
         if trigger == WEBHOOK:
             request["requested_by"] = job.get("owner")
         if trigger == WEBHOOK:
@@ -291,7 +291,7 @@ async def list_all(call: Call) -> Any:
 async def get(call: Call) -> Any:
     """Return a job; one with a schedule with its next runs, and the latest times that started none, with the reason."""
     job = job_of(call)
-    return _shown(call, job, _tally(call, job), **await job_times.told(call, job))
+    return _shown(call, job, _tally(call, job), **await job_times.times_of(call, job))
 
 
 async def update(call: Call) -> Any:

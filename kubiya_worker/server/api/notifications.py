@@ -106,7 +106,7 @@ async def retry(call: Call) -> Any:
     notification = _notification_of(call)
     with call.plane.database.transaction():
         count = call.plane.stores.notification_deliveries.revive(notification["id"], time.time())
-        _told(call, notification, "retry")
+        _record(call, notification, "retry")
     call.plane.notifier.wake()
     return {"retried": count}
 
@@ -116,14 +116,14 @@ async def test(call: Call) -> Any:
     notification = _notification_of(call)
     with call.plane.database.transaction():
         key = call.plane.notifier.add(notification, events.test(notification["name"]), events.TEST)
-        _told(call, notification, "test")
+        _record(call, notification, "test")
     delivery = await call.plane.notifier.settled(key)
     if delivery is None:
         raise not_found("Notification", notification["name"])
     return delivery.json()
 
 
-def _told(call: Call, notification: Object, verb: str) -> None:
+def _record(call: Call, notification: Object, verb: str) -> None:
     call.plane.database.changed(
         Change(call.organization_id, "notification", notification["id"], notification["name"], verb=verb)
     )

@@ -68,4 +68,6 @@ def go_on(call: Call, execution: Execution, spoken: dict[str, Any]) -> None:
         plane.runs.tell(execution, outbox.START, {**argument, "sequel": {"number": number, "message": first}})
         about = {"status": ex.PENDING, "execution_id": execution["id"]}
         plane.runs.publish(execution["id"], [{"event_type": ev.STATUS, "data": about}])
-        plane.stores.executions.told(execution, "go_on", before, {"status": ex.PENDING, "error_message": None})
+        plane.stores.executions.record_decision(
+            execution, "go_on", before, {"status": ex.PENDING, "error_message": None}
+        )

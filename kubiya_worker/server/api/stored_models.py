@@ -80,7 +80,7 @@ def _check(model: Object) -> None:
         raise ApiError(422, [problem(where, f"{text} as ${{{HEADER_VARIABLES}NAME}}", "value_error")])
 
 
-def _given(call: Call) -> Object:
+def _fields(call: Call) -> Object:
     """Return the fields that the body sets, with the ids of queues."""
     fields = dict(call.fields)
     if "queues" in fields:
@@ -105,7 +105,7 @@ async def list_all(call: Call) -> Any:
 
 
 async def create(call: Call) -> Any:
-    model = definitions.new_model(_given(call))
+    model = definitions.new_model(_fields(call))
     _check(model)
     return _shown(call, call.plane.stores.models.create(call.organization_id, call.fields["name"], model))
 
@@ -115,7 +115,7 @@ async def get(call: Call) -> Any:
 
 
 async def update(call: Call) -> Any:
-    model, fields = model_of(call), _given(call)
+    model, fields = model_of(call), _fields(call)
     _check({**model, **fields})
     return _shown(call, call.plane.stores.models.update(model, fields))
 

@@ -71,7 +71,7 @@ async def _test(call: Call, kind: str, subject: Object, server: str) -> Any:
         "kind": kind,
     }
     journaled = shared_parts.SERVER if kind == SERVER else kind
-    return await _made(call, queue, argument, journaled, subject, f"MCP server {server}" if server else "model")
+    return await _outcome_of(call, queue, argument, journaled, subject, f"MCP server {server}" if server else "model")
 
 
 async def test_model(call: Call) -> Any:
@@ -80,10 +80,10 @@ async def test_model(call: Call) -> Any:
     stop.check(call)
     queue = _queue_for(call, names.TRIAL_MODEL, lambda queue: reaches(model, queue["id"]))
     argument = {"trial_id": "", "agent_id": "", "kind": names.TRIAL_MODEL, "model": model["name"]}
-    return await _made(call, queue, argument, names.TRIAL_MODEL, model, "model")
+    return await _outcome_of(call, queue, argument, names.TRIAL_MODEL, model, "model")
 
 
-async def _made(call: Call, queue: Object, argument: Object, kind: str, of: Object, what: str) -> Object:
+async def _outcome_of(call: Call, queue: Object, argument: Object, kind: str, of: Object, what: str) -> Object:
     """Record the test, let a worker make it, and return its outcome with the queue and the worker's host."""
     plane = call.plane
     with plane.database.transaction():

@@ -39,7 +39,7 @@ def _object(body: Any) -> Mapping[str, Any]:
     return body
 
 
-def _told(body: Mapping[str, Any], source: str, number: str) -> Alert:
+def _alert_of(body: Mapping[str, Any], source: str, number: str) -> Alert:
     """Read the fields of our own form, of which any may be missing."""
     plain = json.dumps(body, sort_keys=True, ensure_ascii=False, default=str)
     identity = a.line(body.get("id"), 500) or number or a.digest(plain)
@@ -66,14 +66,14 @@ def _told(body: Mapping[str, Any], source: str, number: str) -> Alert:
 
 def plain(body: Any, headers: Mapping[str, str]) -> Alert:
     """Read our own form: id, group, status, severity, title, text, url, labels, started_at, ended_at, event."""
-    return _told(_object(body), "json", a.line(headers.get("idempotency-key"), 200))
+    return _alert_of(_object(body), "json", a.line(headers.get("idempotency-key"), 200))
 
 
 def standard(body: Any, headers: Mapping[str, str]) -> Alert:
     """Read {type, timestamp, data} of a Standard Webhook; `data` may have the fields of our own form."""
     body, number = _object(body), a.line(headers.get("webhook-id"), 200)
     inner = body.get("data") if isinstance(body.get("data"), Mapping) else body
-    alert = _told(inner, "standard", number)
+    alert = _alert_of(inner, "standard", number)
     kind, at = a.line(body.get("type")) or alert.event, a.time(body.get("timestamp"))
     return Alert(
         **{
@@ -100,7 +100,7 @@ def cloudevents(body: Any, headers: Mapping[str, str]) -> Alert:
     inner = data if isinstance(data, Mapping) else {}
     origin, subject, kind = (a.line(attributes.get(name), 500) for name in ("source", "subject", "type"))
     number = f"{origin} {a.line(attributes['id'], 200)}"
-    alert = _told(inner, "cloudevents", number)
+    alert = _alert_of(inner, "cloudevents", number)
     named = a.line(inner.get("group"), 2_000)
     return Alert(
         **{

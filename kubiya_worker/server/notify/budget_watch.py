@@ -35,12 +35,12 @@ def look(plane: Plane, now: float) -> Iterator[None]:
         still_open = plane.stores.executions.open(datetime.fromtimestamp(now, UTC).isoformat())
         execution_ids = {execution["id"] for execution in still_open}
     for execution_id in execution_ids:
-        if _told(plane, execution_id, min(shares), now):
+        if _look_at(plane, execution_id, min(shares), now):
             plane.budgets.look_at(execution_id)
         yield
 
 
-def _told(plane: Plane, execution_id: str, least: int, now: float) -> bool:
+def _look_at(plane: Plane, execution_id: str, least: int, now: float) -> bool:
     """Tell what an execution has used; return whether it is to be looked at again without a new event."""
     organization_id = plane.stores.executions.owner(execution_id)
     execution = plane.stores.executions.get(organization_id, execution_id) if organization_id else None

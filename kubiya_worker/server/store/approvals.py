@@ -89,10 +89,10 @@ class Approvals:
         with self._db.transaction():
             self._db.execute(insert(T), {**row, "data": dumps(data)})
             approval = {**data, **row}
-            self._told(approval, None)
+            self._record(approval, None)
         return approval
 
-    def _told(self, approval: Approval, before: Approval | None) -> None:
+    def _record(self, approval: Approval, before: Approval | None) -> None:
         """Have a request or its end recorded; the arguments are proven by their hash."""
         edited, context = approval.get("edited_args"), approval.get("enforcement_context") or {}
         after = {name: approval.get(name) for name in TOLD}
@@ -153,5 +153,5 @@ class Approvals:
                 update(T).where(mine), {"status": status, "updated_at": at, "data": dumps(data)}
             ).rowcount:
                 raise Stale  # another answer was first
-            self._told(approval, before)
+            self._record(approval, before)
         return approval

@@ -72,7 +72,7 @@ class Audit(AuditRecords):
 
     def refuse(self, organization_id: str, action: str, path: Mapping[str, Any], status: int, detail: Any) -> None:
         """Record that somebody was refused; more than MOST_REFUSED in a minute are only counted."""
-        about_limit = self._told()
+        about_limit = self._limit_told()
         if about_limit is None:
             return
         kind, _, verb = action.partition(".")
@@ -92,7 +92,7 @@ class Audit(AuditRecords):
         with actor.acting(actor.of_request(nobody, asked, headers)):
             self.refuse(organization_id, action, {}, 401, "The API key is missing, unknown, revoked or expired")
 
-    def _told(self) -> dict[str, Any] | None:
+    def _limit_told(self) -> dict[str, Any] | None:
         """Return what a record of a refusal adds: how many before it were left out; None when it is left out too."""
         now = self._clock()
         if now - self._since >= MINUTE:

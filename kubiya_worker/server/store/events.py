@@ -170,7 +170,7 @@ class Events(StoredEvents):
                     self._last[execution_id] = sequence
                     self._note(execution_id, rows)
                 if decisions:
-                    self._told_decisions(execution_id, decisions)
+                    self._record_decisions(execution_id, decisions)
         return sequence - start
 
     def _state(self, execution_id: str, ids: Sequence[str]) -> tuple[int, set[str]]:
@@ -194,7 +194,7 @@ class Events(StoredEvents):
         while len(self._ids) > LOGS:
             self._ids.popitem(last=False)
 
-    def _told_decisions(self, execution_id: str, decisions: Sequence[tuple[str, dict[str, Any], Any]]) -> None:
+    def _record_decisions(self, execution_id: str, decisions: Sequence[tuple[str, dict[str, Any], Any]]) -> None:
         """Have a worker's decisions on calls recorded: the rule, the version and age of the rules, the arguments' hash.
 
         Their time is the worker's: in an outage they come later.

@@ -103,10 +103,10 @@ class Executions:
             self._db.execute(_INSERT, {**row, **hidden})
             self._db.hold(row["id"])
             created = {**data, **row}
-            self.told(created, "start", None, {name: created.get(name) for name in STARTED})
+            self.record_decision(created, "start", None, {name: created.get(name) for name in STARTED})
         return created
 
-    def told(
+    def record_decision(
         self,
         execution: Execution,
         verb: str = "",
@@ -210,7 +210,7 @@ class Executions:
     def delete(self, execution: Execution) -> None:
         with self._db.transaction():
             self._db.execute(delete(T).where(T.c.id == execution["id"]))
-            self.told(execution, "delete", {name: execution.get(name) for name in (*STARTED, "status")})
+            self.record_decision(execution, "delete", {name: execution.get(name) for name in (*STARTED, "status")})
         self.forget(execution["id"])
 
     def forget(self, execution_id: str) -> None:

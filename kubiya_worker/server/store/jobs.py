@@ -57,10 +57,10 @@ class Jobs(Records):
                 path = secrets.token_urlsafe(18)
                 row = {"path": path, "job_id": job["id"], "organization_id": job["organization_id"]}
                 self._db.execute(insert(W), {**row, "secret": sealed})
-                self._told(job, "webhook_create")
+                self._record(job, "webhook_create")
             elif secret:
                 self._db.execute(update(W).where(W.c.job_id == job["id"]).values(secret=sealed))
-                self._told(job, "webhook_secret")
+                self._record(job, "webhook_secret")
         return new_secret
 
     def drop_webhook(self, job: Object) -> None:
@@ -68,9 +68,9 @@ class Jobs(Records):
             return
         with self._db.transaction():
             self._db.execute(delete(W).where(W.c.job_id == job["id"]))
-            self._told(job, "webhook_delete")
+            self._record(job, "webhook_delete")
 
-    def _told(self, job: Object, verb: str, **about: str) -> None:
+    def _record(self, job: Object, verb: str, **about: str) -> None:
         """Have something recorded that is not a change of the job's fields; a webhook's path and secret are not."""
         self._db.changed(Change(job["organization_id"], "job", job["id"], job["name"], verb=verb, about=about))
 
@@ -80,7 +80,7 @@ class Jobs(Records):
         row = {"job_id": job["id"], "execution_id": execution_id, "trigger_type": trigger_type}
         with self._db.transaction():
             self._db.execute(insert(R), row)
-            self._told(job, "run", execution_id=execution_id, trigger_type=trigger_type)
+            self._record(job, "run", execution_id=execution_id, trigger_type=trigger_type)
 
     def of_run(self, execution_id: str) -> Object | None:
         """Return the job that has started an execution; None for one that no job has started, or that is gone."""

@@ -126,7 +126,7 @@ class PostgresReaders:
         return await asyncio.wrap_future(read)
 
     def _read(self, work: Callable[[Reader], T]) -> T:
-        with self._told_of(), self._pool.connection() as server:
+        with self._explained(), self._pool.connection() as server:
             self._lent.server = server
             self._reading.add(server)
             try:
@@ -136,7 +136,7 @@ class PostgresReaders:
                 self._reading.discard(server)
 
     @contextlib.contextmanager
-    def _told_of(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except (DBAPIError, PoolTimeout) as error:

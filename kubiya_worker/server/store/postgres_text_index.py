@@ -104,7 +104,7 @@ class PostgresTextIndex:
             with contextlib.closing(connected(self._address)) as server:
                 with self._lock:
                     self._maker = server
-                if not _made(server):
+                if not _make_missing(server):
                     return ""
         except (psycopg.Error, WorkerError) as error:
             return in_one_line(str(error))
@@ -123,7 +123,7 @@ class PostgresTextIndex:
                     self._maker.cancel()
 
 
-def _made(server: psycopg.Connection[Any]) -> bool:
+def _make_missing(server: psycopg.Connection[Any]) -> bool:
     """Make the index, and return whether it was missing. Writes go on meanwhile."""
     server.execute("set statement_timeout = 0")
     server.execute("set lock_timeout = 0")

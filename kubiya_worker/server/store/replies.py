@@ -49,7 +49,7 @@ class Replies:
         rows = self._db.execute(_DUE, {"now": now, "most": limit})
         return [WaitingReply(row.execution_id, row.hook_id, row.tries, json.loads(row.data)) for row in rows]
 
-    def told(self, execution_id: str, state: str, tries: int, next_at: float, data: Object) -> None:
+    def record_try(self, execution_id: str, state: str, tries: int, next_at: float, data: Object) -> None:
         """Store how a try went."""
         changed = {"state": state, "tries": tries, "next_at": next_at, "data": dumps(data)}
         with self._db.transaction():

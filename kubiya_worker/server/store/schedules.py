@@ -54,7 +54,7 @@ class Schedules:
         """Return (job id, stored schedule) of each schedule that Temporal must be told."""
         return [(row.job_id, row.wanted) for row in self._db.execute(select(T).where(T.c.told.is_(False)))]
 
-    def told(self, job_id: str, stored: str) -> None:
+    def mark_sent(self, job_id: str, stored: str) -> None:
         """Record that Temporal has the schedule `stored`; the wanted one may be newer by now."""
         with self._db.transaction():
             self._db.execute(_TOLD, {"key": job_id, "was": stored})

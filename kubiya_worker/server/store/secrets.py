@@ -56,11 +56,11 @@ class Secrets:
         with self._db.transaction():
             if known is None:
                 self._db.execute(insert(T), {**key, **changed, "created_at": at})
-                self._told(organization_id, name, "set")
+                self._record(organization_id, name, "set")
             else:
                 ours = (T.c.organization_id == organization_id) & (T.c.name == name)
                 self._db.execute(update(T).where(ours).values(changed))
-                self._told(organization_id, name, "set")
+                self._record(organization_id, name, "set")
         stored = self.find(organization_id, name)
         assert stored is not None
         return stored
@@ -95,9 +95,9 @@ class Secrets:
     def delete(self, organization_id: str, name: str) -> None:
         with self._db.transaction():
             self._db.execute(delete(T).where(T.c.organization_id == organization_id, T.c.name == name))
-            self._told(organization_id, name, "delete")
+            self._record(organization_id, name, "delete")
 
-    def _told(self, organization_id: str, name: str, verb: str) -> None:
+    def _record(self, organization_id: str, name: str, verb: str) -> None:
         """Have the change recorded, without the value, its place or anything that is made of them."""
         self._db.changed(Change(organization_id, "secret", name, name, verb=verb))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.server.api.forks import told_of
+from kubiya_worker.server.api.forks import about_files
 from kubiya_worker.server.refusals import ApiError
 from tests.support.api import Api, Object
 
@@ -113,7 +113,7 @@ def test_a_fork_that_is_refused_leaves_no_files(api: Api, monkeypatch: pytest.Mo
     ],
 )
 def test_readers_of_a_fork_are_told_of_its_files(copied: int, left: int, kept: bool, words: str) -> None:
-    assert words in told_of(copied, left, kept=kept)
+    assert words in about_files(copied, left, kept=kept)
 
 
 def kept(api: Api, execution: str) -> list[str]:

@@ -182,7 +182,7 @@ def test_a_hooks_thread_and_a_waiting_answer_stay(api: Api) -> None:
             api.plane.database.execute(text(query), hook)
         api.plane.stores.replies.add(reply, "h")
     assert look(api, days=30).removed == 0
-    api.plane.stores.replies.told(reply, "sent", 1, 0, {})
+    api.plane.stores.replies.record_try(reply, "sent", 1, 0, {})
     with api.plane.database.transaction():
         api.plane.database.execute(text("delete from hook_threads"))
     assert look(api, days=30).removed == 2
