@@ -15,8 +15,9 @@ import click
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.doctor import quick_checks
 from kubiya_worker.errors import UsageError
-from kubiya_worker.launch.stack import NAMES, Facts, Stack, StackOptions
+from kubiya_worker.launch.stack import Stack
 from kubiya_worker.launch.stack_folder import StackFolder, default_folder
+from kubiya_worker.launch.stack_plan import NAMES, Facts, StackOptions
 from kubiya_worker.launch.temporal_server import ORIGINS
 from kubiya_worker.models import listing
 from kubiya_worker.models.choice import split

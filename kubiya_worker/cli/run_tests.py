@@ -34,7 +34,7 @@ from kubiya_worker.protocol.names import DEMO_MODEL
 if TYPE_CHECKING:
     from kubiya_worker.cli.run_test_file import NamedTest
     from kubiya_worker.cli.run_test_play import Changes, PlayedTest
-    from kubiya_worker.launch.stack import Facts
+    from kubiya_worker.launch.stack_plan import Facts
 
 _SKILL_EXAMPLE: Final = 'Such as --skill \'shell={"allowed_commands": ["df"]}\''
 SCRIPTED: Final = 60.0  # seconds that a run may take with recorded answers
@@ -163,7 +163,8 @@ class TestStack:
     def run(self) -> list[PlayedTest]:
         """Start the stack, play, and leave nothing. Raises WorkerError, and KeyboardInterrupt for Ctrl-C."""
         from kubiya_worker.cli.dev import is_configured, local_endpoint
-        from kubiya_worker.launch.stack import Stack, StackOptions
+        from kubiya_worker.launch.stack import Stack
+        from kubiya_worker.launch.stack_plan import StackOptions
 
         folder = Path(tempfile.mkdtemp(prefix="kubiya-test-"))
         self._recording = folder / "recording.json"

@@ -11,7 +11,7 @@ import pytest
 from kubiya_worker.cli.dev import DevOutput
 from kubiya_worker.doctor import all_checks
 from kubiya_worker.doctor.check import PASS, SKIP
-from kubiya_worker.launch.stack import Facts
+from kubiya_worker.launch.stack_plan import Facts
 from kubiya_worker.launch.temporal_server import arguments
 from kubiya_worker.models import listing
 
