@@ -1,4 +1,4 @@
-"""How the programs of a local stack are run: their addresses, their environments, and what another shell gets."""
+"""The programs of a local stack get addresses and environments of its own, and another shell what reaches them."""
 
 from __future__ import annotations
 
