@@ -34,7 +34,7 @@ HUGE: Case = {
 }
 CASES.append(HUGE)
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
-LONGEST = 120.0  # seconds for all cases together
+LONGEST = 240.0  # seconds for all cases together: a busy machine may need most of them
 
 
 @dataclass
@@ -111,7 +111,8 @@ def _most(case: Case) -> int:
 
 def _read(stack: Stack, execution: str, requests: list[dict[str, Any]]) -> Ran:
     events = stack.call("GET", f"/executions/{execution}/events?limit=1000")
-    messages = stack.call("GET", f"/executions/{execution}/session")["messages"]
+    session = stack.http.get(f"{stack.url}/api/v1/executions/{execution}/session", timeout=60)
+    messages = session.json()["messages"] if session.ok else []  # one that was cancelled may have none
     return Ran(
         requests=list(requests),
         row=stack.execution(execution),
