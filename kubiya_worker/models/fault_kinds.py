@@ -20,7 +20,7 @@ KEY: Final = "key"
 RIGHTS: Final = "rights"
 PROXY: Final = "proxy"
 
-_RETRYABLE: Final = frozenset({408, 409, 423, 425, 429, 499})
+_RETRYABLE: Final = frozenset({408, 409, 423, 425, 429, 498, 499})  # 498: Groq has no capacity just now
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 # Codes and types, without their separators.
@@ -85,7 +85,8 @@ _QUOTA_WORDS: Final = re.compile(
 )
 _REFUSED_WORDS: Final = re.compile(
     r"content[_ ]?(?:filter|policy)|contentpolicyviolation|flagged|moderation"
-    r"|violat\w+ .{0,40}(?:policy|policies|terms)|responsible ai|safety system"
+    r"|violat\w+ .{0,40}(?:policy|policies|terms|guidelines)|responsible ai|safety system"
+    r"|敏感内容|不安全.{0,10}内容"
 )
 _REGION_WORDS: Final = re.compile(
     r"(?:country|region|territory|location|jurisdiction).{0,60}(?:not (?:be )?(?:supported|available|allowed|served)"

@@ -302,6 +302,8 @@ def test_who_is_not_let_in_reads_why(status: int, body: Any, words: str, remedy:
         (400, openai("The response was filtered", code="content_filter")),
         (400, {"code": "data_inspection_failed", "message": "Input data may contain inappropriate content."}),
         (403, openai("Request rejected by moderation")),
+        (403, openai("Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_X")),
+        (400, {"error": {"code": "1301", "message": "系统检测到输入或生成内容可能包含不安全或敏感内容"}}),
     ],
 )
 def test_a_refused_text_is_no_matter_of_the_key(status: int, body: Any) -> None:
@@ -319,6 +321,7 @@ def test_a_refused_text_is_no_matter_of_the_key(status: int, body: Any) -> None:
         (500, openai("oops"), base.UNAVAILABLE),
         (529, openai("overloaded", type="overloaded_error"), base.UNAVAILABLE),
         (503, "<html>down</html>", base.UNAVAILABLE),
+        (498, openai("Flex tier capacity exceeded", type="capacity_exceeded"), base.UNAVAILABLE),
         (None, openai("busy", type="overloaded_error"), base.UNAVAILABLE),
         (None, openai("slow", code="rate_limit_exceeded"), base.RATE_LIMITED),
         (None, openai("model crashed"), base.BAD_ANSWER),
