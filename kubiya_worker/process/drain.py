@@ -29,7 +29,6 @@ async def finish(
     counters: ActivityCounters,
     expiry: GraceExpiry,
     state: WorkerState,
-    grace: float,
 ) -> int:
     """Stop polling and wait until all steps are over; return the exit code: 0, or 75 when the end was forced."""
     began = time.monotonic()
@@ -42,9 +41,9 @@ async def finish(
             await asyncio.wait({shutdown, hurried, only_polls}, return_when=asyncio.FIRST_COMPLETED)
             if not shutdown.done() and not only_polls.done():
                 active = counters.counts().active
-                log.info("worker.drain_limited", reason=stop.reason, active=active, grace=f"{grace:g}s")
+                log.info("worker.drain_limited", reason=stop.reason, active=active, grace=f"{stop.grace:g}s")
         ended = {shutdown, forced, only_polls}
-        done, _ = await asyncio.wait(ended, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(ended, timeout=stop.grace, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             expiry.cancel_steps(worker)
             log.warning("worker.cut_off", steps=expiry.steps, active=counters.counts().active)

@@ -404,6 +404,11 @@ class Life:
             self._redact.add(endpoints_of(settings, self._variables).secrets)
         return routing
 
+    def _watch_pollers(self, pollers: Pollers, state: WorkerState) -> asyncio.Task[None]:
+        most = self._settings.max_concurrent_activities
+        watching = watch(lambda: asyncio.ensure_future(pollers()), lambda: self._counters.slots_taken() >= most, state)
+        return asyncio.create_task(watching)
+
     async def _poll(
         self,
         build: Callable[[], tuple[WorkerPair, LateSteps]],
@@ -414,7 +419,7 @@ class Life:
         wishes: Wishes,
     ) -> int:
         """Poll until the worker is asked to end or to drain, and finish what runs; return the exit code."""
-        settings, stop, counters, expiry = self._settings, self._stop, self._counters, self._grace_expiry
+        settings, stop, counters = self._settings, self._stop, self._counters
         worker, steps = build()
         stopping = asyncio.create_task(stop.asked.wait())
         wished = asyncio.create_task(wishes.drain_asked.wait())
@@ -422,19 +427,13 @@ class Life:
         loading = asyncio.create_task(steps.hold(state.polled))
         queue = registration.task_queue_name
         long_commands = LongCommands(
-            *(long_commands_of(settings, registration), client),
+            long_commands_of(settings, registration),
+            client,
             lambda place: worker.poll_host(names.host_queue(queue, place)),
         )
         state.long_commands = lambda: long_commands.running
         sweeping = asyncio.create_task(long_commands.watch())
-        pollers = Pollers(client, registration.task_queue_name, identity)
-        watching = asyncio.create_task(
-            watch(
-                lambda: asyncio.ensure_future(pollers()),
-                lambda: counters.slots_taken() >= settings.max_concurrent_activities,
-                state,
-            )
-        )
+        watching = self._watch_pollers(Pollers(client, queue, identity), state)
         try:
             ends = {running, stopping, watching, wished, loading}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -453,7 +452,7 @@ class Life:
             reason = stop.reason if stop.asked.is_set() else f"asked {wishes.why}"
             limit = "none" if not stop.hurried.is_set() else f"{settings.grace_period:g}s"
             log.info("worker.draining", reason=reason, active=active, grace=limit)
-            code = await finish(worker, running, stop, counters, expiry, state, settings.grace_period)
+            code = await finish(worker, running, stop, counters, self._grace_expiry, state)
             if stop.asked.is_set() and not wishes.restart and not settings.keep_long_commands:
                 await long_commands.end_own()
             if stop.reason == PACKAGES_CHANGED or wishes.restart:
@@ -461,7 +460,7 @@ class Life:
             if drains:  # a drain may have become a stop meanwhile, which has no time for this query
                 now = counters.counts()
                 finished = now.completed + now.failed - counts_before.completed - counts_before.failed
-                left = await open_executions(client, registration.task_queue_name) if stop.drains else None
+                left = await open_executions(client, queue) if stop.drains else None
                 state.record_drain(finished, left)
             return code
         finally:

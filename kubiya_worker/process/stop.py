@@ -49,7 +49,7 @@ class Stop:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
-        self._loop, self._grace = loop, grace
+        self._loop, self.grace = loop, grace
         self.asked = asyncio.Event()
         self.hurried = asyncio.Event()
         self.forced = asyncio.Event()
@@ -112,7 +112,7 @@ class Stop:
 
     def _enforce(self) -> None:
         first_signal = self._times.get()
-        deadline = first_signal + self._grace + STOP_SLACK
+        deadline = first_signal + self.grace + STOP_SLACK
         forced = False
         while (remaining := deadline - time.monotonic()) > 0:
             try:
