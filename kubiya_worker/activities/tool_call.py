@@ -16,7 +16,6 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from kubiya_worker.activities import long_command_place
-from kubiya_worker.activities import tool_records as records
 from kubiya_worker.activities.attempts import place
 from kubiya_worker.activities.delegation import Delegation, communication
 from kubiya_worker.activities.execution_secrets import secrets_for
@@ -26,6 +25,7 @@ from kubiya_worker.activities.progress import ToolProgress
 from kubiya_worker.activities.publisher import Publisher
 from kubiya_worker.activities.runtime import Runtime, workspace_of
 from kubiya_worker.activities.step_resources import redactor_for, settings_of, toolset_of, variables_of
+from kubiya_worker.activities.tool_records import ToolRecords, approval_request
 from kubiya_worker.activities.workflow_context import message_of
 from kubiya_worker.protocol import calls, names, same_failures, taint, team
 from kubiya_worker.protocol import events as ev
@@ -71,6 +71,10 @@ class ToolCall:
     ruling: Ruling | None = None
     # run
     announced: tuple[Any, ...] = ()  # details of the heartbeats, for the next attempt
+
+    @property
+    def records(self) -> ToolRecords:
+        return ToolRecords(self.asked, self.context)
 
     def announce(self, about: dict[str, Any]) -> None:
         """Tell the next attempt of this call what it has to know of this one."""
@@ -130,6 +134,15 @@ class Noted:
         return {"failure": self.failure, "told": self.told}
 
 
+@dataclass(frozen=True)
+class ToolAnswer:
+    """The answer to a call: its result as it is shown, and the message that the model gets."""
+
+    shown: Shown
+    noted: Noted
+    message: m.Message
+
+
 async def carry_out(call: ToolCall) -> calls.ToolOutcome:
     """Take a call through its stages. A tool's failure is its result, not an exception."""
     try:
@@ -152,33 +165,45 @@ async def _run_and_record(call: ToolCall, surroundings: ToolContext, redactor: R
     publisher = call.runtime.publisher(call.asked, call.context)
     async with publisher as out:
         finished = await run(call, surroundings, redactor, out)
-        waits = finished.result.wait if call.asked.may_wait else None
-        told = await _tell_end(call, finished, surroundings, redactor, out) if waits is None else None
-    if told is None:
-        assert waits is not None
-        wait = calls.CallWait(*waits, finished.started_at, finished.seconds)
-        moves = finished.result.elsewhere
-        elsewhere = calls.CallPlace(*moves) if moves else None
-        return calls.ToolOutcome(wait=wait, elsewhere=elsewhere, **_published(publisher))
-    return await record(call, finished, *told, publisher)
+        goes_on = call.asked.may_wait and finished.result.wait is not None
+        answer = None if goes_on else await _answer(call, finished, surroundings, redactor, out)
+    if answer is None:
+        return _deferred(finished, publisher)
+    return await record(call, finished, answer, publisher)
 
 
-async def _tell_end(
+def _deferred(finished: Finished, publisher: Publisher) -> calls.ToolOutcome:
+    """Return the outcome of a call that is not over: the workflow makes it again, after a wait or elsewhere."""
+    assert finished.result.wait is not None
+    key, seconds = finished.result.wait
+    wait = calls.CallWait(key, seconds, began=finished.started_at, waited=finished.seconds)
+    elsewhere = None
+    if finished.result.elsewhere:
+        host, queue = finished.result.elsewhere
+        elsewhere = calls.CallPlace(host, queue)
+    return calls.ToolOutcome(wait=wait, elsewhere=elsewhere, **_published(publisher))
+
+
+async def _answer(
     call: ToolCall, finished: Finished, surroundings: ToolContext, redactor: Redactor, out: Publisher
-) -> tuple[Shown, Noted, m.Message]:
+) -> ToolAnswer:
     """Publish the end of a run, and return what the model and the clients get of its result."""
     shown = await redact(finished.result, redactor, surroundings)
     out.emit(
-        records.completed(
-            *(call.asked, call.context, finished.status, shown.output, shown.error, finished.seconds, call.ruling),
+        call.records.completed(
+            finished.status,
+            seconds=finished.seconds,
+            ruling=call.ruling,
+            output=shown.output,
+            error=shown.error,
             metadata=shown.metadata,
         )
     )
     noted = _noted(call, shown.content, finished.status, out)
-    message = records.message(call.asked, noted.content, finished.status, shown.error)
+    message = call.records.message(noted.content, finished.status, shown.error)
     if call.runtime.may_leave_events(call.asked):
         out.leave_behind(message)
-    return shown, noted, message
+    return ToolAnswer(shown, noted, message)
 
 
 async def find(call: ToolCall) -> None:
@@ -227,7 +252,7 @@ async def ask(call: ToolCall) -> calls.ToolOutcome | None:
     asked, arguments, ruling = call.asked, call.arguments, call.ruling
     assert ruling is not None
     if ruling.decision.kind == "ask":
-        return calls.ToolOutcome(approval=records.approval_request(asked, arguments, ruling))
+        return calls.ToolOutcome(approval=approval_request(asked, arguments, ruling))
     if call.member is not None:
         return await _delegate(call, str(call.member["name"]), delegate=None)
     communicates = communication(call.tool)
@@ -247,7 +272,7 @@ async def _delegate(call: ToolCall, name: str, delegate: dict[str, Any] | None) 
     publisher = call.runtime.publisher(call.asked, call.context)
     async with publisher as out:
         about = {"delegate": name, "message": f"Asking {name}"}
-        out.emit(records.started(call.asked, call.context, redactor.value(call.arguments), call.ruling, about))
+        out.emit(call.records.started(redactor.value(call.arguments), call.ruling, about))
     return calls.ToolOutcome(delegation=team.task_text(call.arguments), delegate=delegate, **_published(publisher))
 
 
@@ -260,10 +285,16 @@ async def _surroundings(call: ToolCall) -> tuple[ToolContext, Redactor]:
     settings = await settings_of(call.runtime, asked.execution_id, call.context, call.spec)
     secrets = await secrets_for(call.runtime, asked.execution_id, call.context, settings)
     redactor = await redactor_for(call.runtime, asked.execution_id, call.context)
-    about = (asked.execution_id, asked.tool_execution_id, workspace)
-    variables = {**variables, **current.variables()}
-    kept = long_command_place.of(call.runtime, asked, call.announce)
-    return ToolContext(*about, variables, keep_limit=KEEP_LIMIT, secrets=secrets, long_commands=kept), redactor
+    surroundings = ToolContext(
+        asked.execution_id,
+        asked.tool_execution_id,
+        workspace,
+        {**variables, **current.variables()},
+        keep_limit=KEEP_LIMIT,
+        secrets=secrets,
+        long_commands=long_command_place.of(call.runtime, asked, call.announce),
+    )
+    return surroundings, redactor
 
 
 async def run(call: ToolCall, surroundings: ToolContext, redactor: Redactor, out: Publisher) -> Finished:
@@ -273,7 +304,7 @@ async def run(call: ToolCall, surroundings: ToolContext, redactor: Redactor, out
     step = place(call.runtime.worker_id)
     began, started_at = time.monotonic(), ev.now()
     if asked.wait is None:
-        out.emit(records.started(asked, call.context, redactor.value(call.arguments), call.ruling, step=step))
+        out.emit(call.records.started(redactor.value(call.arguments), call.ruling, step=step))
     else:
         began, started_at = began - asked.wait.waited, asked.wait.began
     watched = replace(surroundings, tell=ToolProgress(asked, out, redactor).tell)
@@ -288,7 +319,8 @@ async def run(call: ToolCall, surroundings: ToolContext, redactor: Redactor, out
         by_person = details and not details.worker_shutdown  # which happens during a drain too
         if by_person or not activity.is_worker_shutdown():
             seconds = time.monotonic() - began
-            out.emit(records.completed(asked, call.context, m.TOOL_FAILED, "", "cancelled", seconds, call.ruling))
+            end = call.records.completed(m.TOOL_FAILED, seconds=seconds, ruling=call.ruling, error="cancelled")
+            out.emit(end)
             raise
         # The grace period is over. The outcome has to be told here, for a tool that must not run twice.
         if call.tool.spec.idempotent:
@@ -332,11 +364,10 @@ async def redact(result: ToolResult, redactor: Redactor, surroundings: ToolConte
     return Shown(output, error, len(whole), metadata, files)
 
 
-async def record(
-    call: ToolCall, finished: Finished, shown: Shown, noted: Noted, message: m.Message, publisher: Publisher
-) -> calls.ToolOutcome:
+async def record(call: ToolCall, finished: Finished, answer: ToolAnswer, publisher: Publisher) -> calls.ToolOutcome:
     """Return the outcome for the workflow: the model's message, the turn's entry, new taint, changed lists of tools."""
     asked, runtime, spec = call.asked, call.runtime, call.spec
+    shown, message = answer.shown, answer.message
     images = [file for file in shown.files if file["type"] in m.IMAGE_TYPES]
     if images:
         message = {**message, "images": images}
@@ -345,7 +376,7 @@ async def record(
         message = {**message, "tainted": True}
     runtime.transcripts.leave(asked.execution_id, message)
     fresh = await relisted(runtime, asked.execution_id, call.context) if spec.source == "mcp" else {}
-    entry = records.entry(asked, finished.status, shown.error, finished.started_at, finished.seconds, shown.size)
+    entry = call.records.entry(finished.status, shown.error, finished.started_at, finished.seconds, shown.size)
     left = finished.result.left
     return calls.ToolOutcome(
         message=message,
@@ -353,7 +384,7 @@ async def record(
         taints=tainted,
         relisted=fresh,
         left={left[0]: calls.CallPlace(runtime.hostname, left[1])} if left else {},
-        **noted.outcome,
+        **answer.noted.outcome,
         **_published(publisher),
     )
 
@@ -366,10 +397,10 @@ async def _record_unrun(call: ToolCall, ended: NotRun) -> calls.ToolOutcome:
     publisher = call.runtime.publisher(asked, call.context)
     async with publisher as out:
         if asked.wait is None:
-            out.emit(records.started(asked, call.context, redactor.value(call.arguments), call.ruling))
-        out.emit(records.completed(asked, call.context, ended.status, "", text, 0.0, call.ruling))
+            out.emit(call.records.started(redactor.value(call.arguments), call.ruling))
+        out.emit(call.records.completed(ended.status, seconds=0.0, ruling=call.ruling, error=text))
         noted = _noted(call, text, ended.status, out)
-    message = records.message(asked, noted.content, ended.status, text)
+    message = call.records.message(noted.content, ended.status, text)
     call.runtime.transcripts.leave(asked.execution_id, message)
     return calls.ToolOutcome(message=message, **noted.outcome, **_published(publisher))
 

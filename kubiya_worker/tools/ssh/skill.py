@@ -74,6 +74,19 @@ class HostResult:
         return {"host": self.host, "state": self.state, "exit_code": self.code, "seconds": round(self.seconds, 3)}
 
 
+@dataclass(frozen=True)
+class _RemoteCommand:
+    """The command of one call, the same on each of its hosts, and the client that runs it."""
+
+    text: str  # as the hosts' shells read it
+    input_text: str | None
+    timeout: float  # seconds
+    output_limit: int  # characters that are kept of each host
+    folder: Path  # the client's configuration, keys and logs
+    profile: Profile | None  # what the client may reach; None: everything
+    call_id: str
+
+
 def build(skill: Skill, workspace: Path) -> list[Tool]:
     return [Ssh(skill)]
 
@@ -124,7 +137,7 @@ class Ssh:
             return refusal(str(refused).rstrip("."))
         remote = client.remote_command(lines, self._folder)
         limit = min(max(float(arguments.get("timeout") or self._timeout), 1), self._longest)
-        given = None if arguments.get("input") is None else str(arguments["input"])
+        input_text = None if arguments.get("input") is None else str(arguments["input"])
         with programs.private_folder("kubiya-ssh-") as folder:
             try:
                 self._write(folder, keys, agent, min(self._connect, limit))
@@ -132,38 +145,30 @@ class Ssh:
             except (OSError, ConfigurationError) as error:
                 return refusal(f"ssh could not be started: {error}")
             turn = asyncio.Semaphore(self._parallel)
-            room = max(context.keep_limit // len(hosts), 2_000)
+            kept = max(context.keep_limit // len(hosts), 2_000)
+            command = _RemoteCommand(remote, input_text, limit, kept, folder, confined, context.tool_call_id)
 
             async def one(host: str) -> HostResult:
                 async with turn:
-                    return await self._on(host, remote, folder, confined, limit, room, given, context)
+                    return await self._on(host, command)
 
             async with asyncio.TaskGroup() as group:  # a cancelled call ends the clients of all hosts first
                 tasks = [group.create_task(one(host)) for host in hosts]
         return _result([task.result() for task in tasks], lines)
 
-    async def _on(
-        self,
-        host: str,
-        remote: str,
-        folder: Path,
-        confined: Profile | None,
-        limit: float,
-        room: int,
-        given: str | None,
-        context: ToolContext,
-    ) -> HostResult:
-        argv = client.command(self._program, folder, host, remote)
+    async def _on(self, host: str, command: _RemoteCommand) -> HostResult:
+        folder = command.folder
+        argv = client.command(self._program, folder, host, command.text)
         try:
             ended = await programs.run_pipe(
                 [programs.Program(self._program, argv)],
                 cwd=folder,
                 env={**_CLIENT_VARIABLES, "HOME": str(folder), **current.variables()},
-                timeout=limit,
-                output_limit=room,
-                call_id=context.tool_call_id,
-                profile=confined,
-                input_text=given,
+                timeout=command.timeout,
+                output_limit=command.output_limit,
+                call_id=command.call_id,
+                profile=command.profile,
+                input_text=command.input_text,
             )
         except (OSError, ValueError) as error:
             return HostResult(host, "failed", f"ssh could not be started: {error}", "", None, 0.0)
@@ -175,7 +180,8 @@ class Ssh:
             if fault is not None:
                 return replace(result, state=fault[0], note=fault[1], code=None)
         if ended.timed_out:
-            note = f"timed out after {limit:g} seconds; the connection was closed, and the program may still run there"
+            after = f"timed out after {command.timeout:g} seconds"
+            note = f"{after}; the connection was closed, and the program may still run there"
             return replace(result, state="timed_out", note=note, code=None)
         note = ending(ended.code) or ""
         return replace(result, state="failed", note=note) if note else result
