@@ -36,9 +36,9 @@ STOPPED: Final = "the worker was stopped"
 class LongCommands:
     """The commands in the folder of this worker's queue. `running` is for its status."""
 
-    def __init__(self, root: Path, temporal: Client, found: Callable[[str], None]) -> None:
-        """`found` is called with the id of the folder at each look at which there are commands."""
-        self._root, self._temporal, self._found = root, temporal, found
+    def __init__(self, root: Path, temporal: Client, announce_folder: Callable[[str], None]) -> None:
+        """`announce_folder` is called with the id of the folder at each look at which there are commands."""
+        self._root, self._temporal, self._announce_folder = root, temporal, announce_folder
         self._seen_lost: set[str] = set()
         self._awaited: list[CommandFolder] = []  # commands that have ended while somebody waited for them
         self.running: list[dict[str, Any]] = []
@@ -56,7 +56,7 @@ class LongCommands:
         """End what has to end, tell who waits for what has ended, remove what is old, and note what runs."""
         running = await asyncio.to_thread(self._sorted)
         if next(folders.every(self._root), None) is not None:
-            self._found(await asyncio.to_thread(folders.place_id, self._root))
+            self._announce_folder(await asyncio.to_thread(folders.place_id, self._root))
         awaited, self._awaited = self._awaited, []
         for command in awaited:
             await self._tell_waiters(command)
@@ -97,10 +97,10 @@ class LongCommands:
 
     async def _is_over(self, workflow_id: str) -> bool:
         try:
-            found = await self._temporal.get_workflow_handle(workflow_id).describe()
+            execution = await self._temporal.get_workflow_handle(workflow_id).describe()
         except RPCError as error:
             return error.status == RPCStatusCode.NOT_FOUND
-        return found.status is not WorkflowExecutionStatus.RUNNING
+        return execution.status is not WorkflowExecutionStatus.RUNNING
 
     def _sorted(self) -> list[tuple[CommandFolder, dict[str, Any]]]:
         """Return what runs; clear away what a killed keeper has left, and what is old."""

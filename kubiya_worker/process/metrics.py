@@ -238,13 +238,13 @@ class _Metering(ActivityInboundInterceptor):
             self._measure(kind, input.args[0] if input.args else None, result, error, seconds, notes)
 
     def _measure(
-        self, kind: str, given: Any, result: Any, error: str, seconds: float, notes: Mapping[str, Any]
+        self, kind: str, argument: Any, result: Any, error: str, seconds: float, notes: Mapping[str, Any]
     ) -> None:
         try:
-            for each in of_step(kind, given, result, error, seconds, notes, self._meter.contexts):
-                self._metrics.observe(each.measure.prometheus, each.value, *each.attributes)
+            for measurement in of_step(kind, argument, result, error, seconds, notes, self._meter.contexts):
+                self._metrics.observe(measurement.measure.prometheus, measurement.value, *measurement.attributes)
                 if self._meter.send is not None:
-                    self._meter.send(each)
+                    self._meter.send(measurement)
         except Exception:  # no step may depend on it
             log.exception("metrics.failed")
 

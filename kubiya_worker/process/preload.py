@@ -100,11 +100,11 @@ def load(modules: Iterable[str]) -> list[str]:
 
 def extras(variables: Mapping[str, str]) -> list[str]:
     """Return the modules of the extras that are installed and that these variables say are used."""
-    found: list[str] = []
+    packages: list[str] = []
     for package, (names, modules) in EXTRAS.items():
         if any(variables.get(name) for name in names) and _installed(package):
-            found += modules
-    return ["kubiya_worker.models.native_endpoint", *found] if found else []
+            packages += modules
+    return ["kubiya_worker.models.native_endpoint", *packages] if packages else []
 
 
 def _installed(package: str) -> bool:

@@ -55,8 +55,8 @@ def routing_of(
     the queue. Where two have the same name, one of a list wins over a stored one. A stored model takes no other away:
     names that are in no list go to the worker's endpoint as ever.
     """
-    found = config.get("settings")
-    queue_settings = found if isinstance(found, dict) else {}
+    values = config.get("settings")
+    queue_settings = values if isinstance(values, dict) else {}
     document = queue_settings.get("litellm_config")
     document = document if isinstance(document, dict) else {}
     rows = document.get("model_list")

@@ -37,10 +37,10 @@ class HostFindings:
         self._redact = redact
         self._by_source: dict[str, tuple[dict[str, str], ...]] = {}
 
-    def set(self, source: str, found: Iterable[dict[str, Any]]) -> None:
+    def set(self, source: str, findings: Iterable[dict[str, Any]]) -> None:
         """Replace what a source has found."""
         self._by_source[source] = tuple(
-            {name: self._redact(str(one.get(name) or ""))[:LONGEST] for name in FIELDS} for one in found
+            {name: self._redact(str(finding.get(name) or ""))[:LONGEST] for name in FIELDS} for finding in findings
         )
 
     def add(self, source: str, name: str, message: str, remedy: str) -> None:
@@ -50,9 +50,9 @@ class HostFindings:
 
     def told(self) -> dict[str, Any]:
         """Return {findings: [{name, status, message, remedy}]} for heartbeats; empty when nothing is wrong."""
-        found = [one for source in list(self._by_source.values()) for one in source]
-        found.sort(key=lambda one: one["status"] != "fail")
-        return {"findings": found[:MOST]} if found else {}
+        findings = [finding for source in list(self._by_source.values()) for finding in source]
+        findings.sort(key=lambda finding: finding["status"] != "fail")
+        return {"findings": findings[:MOST]} if findings else {}
 
 
 async def watch(settings: Settings, polled: asyncio.Event, findings: HostFindings, changed: Callable[[], None]) -> None:
@@ -61,10 +61,10 @@ async def watch(settings: Settings, polled: asyncio.Event, findings: HostFinding
     await polled.wait()
     await asyncio.sleep(AFTER)
     while True:
-        found = await asyncio.to_thread(_examine, asked)
-        if found is not None:
+        report = await asyncio.to_thread(_examine, asked)
+        if report is not None:
             before = findings.told()
-            findings.set("host", found)
+            findings.set("host", report)
             if findings.told() != before:
                 changed()
         await asyncio.sleep(EVERY)
@@ -83,7 +83,7 @@ def _examine(asked: str) -> list[dict[str, Any]] | None:
     """Return what is wrong with the host; None when it cannot be examined."""
     environment = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
     try:
-        done = subprocess.run(
+        program = subprocess.run(
             [sys.executable, "-m", PROGRAM],
             input=asked,
             env=environment,
@@ -92,8 +92,8 @@ def _examine(asked: str) -> list[dict[str, Any]] | None:
             timeout=WITHIN,
             check=True,
         )
-        found = json.loads(done.stdout)
+        findings = json.loads(program.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         log.debug("self_check.failed", error=f"{type(error).__name__}: {error}")
         return None
-    return [one for one in found if isinstance(one, dict)]
+    return [finding for finding in findings if isinstance(finding, dict)]

@@ -46,14 +46,18 @@ def tls_of(settings: Settings, address: str, registration: Registration) -> Tls 
 
     What the control plane says of its Temporal counts where the worker has no setting, and for that server only.
     """
-    told = registration if not settings.temporal_host else None
+    assigned = registration if not settings.temporal_host else None
     options = TlsOptions(
-        wanted=settings.temporal_tls if settings.temporal_tls is not None or told is None else told.temporal_tls,
+        wanted=settings.temporal_tls
+        if settings.temporal_tls is not None or assigned is None
+        else assigned.temporal_tls,
         ca=settings.temporal_tls_ca,
         cert=settings.temporal_tls_cert,
         key=settings.temporal_tls_key,
-        server_name=settings.temporal_tls_server_name or (told.temporal_tls_server_name if told else None) or None,
-        ca_text=told.temporal_tls_ca if told and settings.temporal_tls is not False else "",
+        server_name=settings.temporal_tls_server_name
+        or (assigned.temporal_tls_server_name if assigned else None)
+        or None,
+        ca_text=assigned.temporal_tls_ca if assigned and settings.temporal_tls is not False else "",
         bundle=settings.ca_file,
     )
     return tls_for(options, address, registration.temporal_api_key)

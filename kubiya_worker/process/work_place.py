@@ -11,20 +11,22 @@ from kubiya_worker.settings import Settings
 Difference = tuple[str, str]  # what differs, and what to do
 
 
-def differences(settings: Settings, told: Registration, cluster: str) -> list[Difference]:
-    """Return what keeps work from this worker. `told` is the control plane's reply, `cluster` the server's own id.
+def differences(settings: Settings, registration: Registration, cluster: str) -> list[Difference]:
+    """Return what keeps work from this worker.
 
-    Servers are compared by their ids, and only where both are known.
+    `registration` is the control plane's reply, `cluster` the server's own id. Servers are
+    compared by their ids, and only where both are known.
     """
-    found: list[Difference] = []
-    queue = told.work_queue or told.task_queue_name
+    differing: list[Difference] = []
+    queue = registration.work_queue or registration.task_queue_name
     if settings.task_queue and settings.task_queue != queue:
-        said = f"this worker polls the queue {settings.task_queue!r}, and work is sent to {queue!r}"
-        found.append((said, "Unset TEMPORAL_TASK_QUEUE, unless other programs send work to it"))
-    if settings.temporal_namespace and settings.temporal_namespace != told.temporal_namespace:
-        said = f"this worker polls the namespace {settings.temporal_namespace!r}, and work is sent to "
-        found.append((f"{said}{told.temporal_namespace!r}", "Unset TEMPORAL_NAMESPACE"))
-    if settings.temporal_host and cluster and told.temporal_cluster_id not in ("", cluster):
-        said = f"this worker polls Temporal at {settings.temporal_host}, and work is sent to another one, at "
-        found.append((f"{said}{told.temporal_host}", "Unset TEMPORAL_HOST, or set it to an address of that server"))
-    return found
+        description = f"this worker polls the queue {settings.task_queue!r}, and work is sent to {queue!r}"
+        differing.append((description, "Unset TEMPORAL_TASK_QUEUE, unless other programs send work to it"))
+    if settings.temporal_namespace and settings.temporal_namespace != registration.temporal_namespace:
+        description = f"this worker polls the namespace {settings.temporal_namespace!r}, and work is sent to "
+        differing.append((f"{description}{registration.temporal_namespace!r}", "Unset TEMPORAL_NAMESPACE"))
+    if settings.temporal_host and cluster and registration.temporal_cluster_id not in ("", cluster):
+        description = f"this worker polls Temporal at {settings.temporal_host}, and work is sent to another one, at "
+        remedy = "Unset TEMPORAL_HOST, or set it to an address of that server"
+        differing.append((f"{description}{registration.temporal_host}", remedy))
+    return differing

@@ -113,15 +113,15 @@ class WorkerState:
             self.changed()
         if then is not None:
             self._then = then
-        what = f"STATUS=draining {tasks} tasks{self._then and f'; {self._then}'}"
+        message = f"STATUS=draining {tasks} tasks{self._then and f'; {self._then}'}"
         if hurried:
-            self._notifier.send("STOPPING=1", what)
+            self._notifier.send("STOPPING=1", message)
         elif self._then:
-            self._notifier.send(what)
+            self._notifier.send(message)
         elif self._must_restart:  # DRAINING=1 would tell the supervisor that nobody wants it to be started again
             self._notifier.send(f"STATUS=draining {tasks} tasks, then it is started again")
         else:
-            self._notifier.send("DRAINING=1", what)
+            self._notifier.send("DRAINING=1", message)
 
     def drained(self, why: str) -> None:
         """Report that the worker takes no work and stays, because somebody wishes it.
