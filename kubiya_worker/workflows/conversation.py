@@ -88,8 +88,8 @@ class Conversation:
         dropped, remaining = self.messages[:count], self.messages[count:]
         last_answer, last_question = _last_answer(remaining), _last_question(remaining)
         keep = [last_answer or _last_answer(dropped), last_question or _last_question(dropped)]
-        kept = [x for x in dropped if any(x is wanted for wanted in keep if wanted is not None)]
-        user_ids = [str(x["message_id"]) for x in dropped if x["role"] == "user"]
+        kept = [message for message in dropped if any(message is wanted for wanted in keep if wanted is not None)]
+        user_ids = [str(message["message_id"]) for message in dropped if message["role"] == "user"]
         self._dropped_user_ids = [*self._dropped_user_ids, *user_ids][-REMEMBERED_IDS:]
         self.stored, self.leading_kept = self.stored + count - self.leading_kept, len(kept)
         self.messages, self._digests, self._given_to_model = [], [], 0
@@ -132,8 +132,8 @@ class Conversation:
 
     def last_text(self) -> str:
         """Return the newest text of the assistant, or an empty string."""
-        said = _last_answer(self.messages)
-        return str(said["content"]) if said else ""
+        message = _last_answer(self.messages)
+        return str(message["content"]) if message else ""
 
     def last_request(self) -> str:
         """Return the last message of the person, or of the agent that gave the task."""
@@ -155,15 +155,17 @@ class Conversation:
             self.receive(message)
         self._given_to_model = len(self.messages)  # a worker has them in memory or pages them in
         if saved.texts is None:  # a run of 0.1.0: as many as were made, at least
-            numbers = (names.assistant_number(str(x.get("message_id"))) for x in self.messages)
+            numbers = (names.assistant_number(str(message.get("message_id"))) for message in self.messages)
             self.texts = max([saved.steps, saved.turn, *numbers])
         else:
             self.texts = saved.texts
 
 
 def _last_answer(messages: Sequence[m.Message]) -> m.Message | None:
-    return next((x for x in reversed(messages) if x["role"] == "assistant" and x.get("content")), None)
+    return next(
+        (message for message in reversed(messages) if message["role"] == "assistant" and message.get("content")), None
+    )
 
 
 def _last_question(messages: Sequence[m.Message]) -> m.Message | None:
-    return next((x for x in reversed(messages) if x["role"] == "user"), None)
+    return next((message for message in reversed(messages) if message["role"] == "user"), None)

@@ -50,7 +50,7 @@ class EventOutbox:
         """Forget events of steps that the control plane has."""
         for event_id in ids:
             if self._unconfirmed.pop(event_id, None) is not None:
-                self._behind = [x for x in self._behind if x != event_id]
+                self._behind = [waiting for waiting in self._behind if waiting != event_id]
 
     # -- how many events there may be
 
@@ -92,7 +92,10 @@ class EventOutbox:
     def predecessors(self) -> list[str]:
         """Return the ids, as on the stream, of the events that a step's events have to follow."""
         last = [self._events[-1]["event_id"]] if self._events else []
-        return [*self._behind, *(f"{self._run.execution_id}:{x}" if self._run.member else x for x in last)]
+        return [
+            *self._behind,
+            *(f"{self._run.execution_id}:{waiting}" if self._run.member else waiting for waiting in last),
+        ]
 
     def settle(
         self,
@@ -109,8 +112,8 @@ class EventOutbox:
         self._event_count += result.events
         self._events += result.undelivered
         if result.spooled is not None:
-            kept = [x for x in self._behind if x not in request.behind]
-            self._behind = [*kept, *(x for x in result.spooled if x not in kept)]
+            kept = [waiting for waiting in self._behind if waiting not in request.behind]
+            self._behind = [*kept, *(waiting for waiting in result.spooled if waiting not in kept)]
 
     # -- sending
 

@@ -66,19 +66,21 @@ class RepeatedFailures:
             await self._ask_or_end(failure)
 
     async def _ask_or_end(self, failure: SameFailure) -> None:
-        what = failure.what()
+        description = failure.what()
         if not self._asks_people():
-            raise TurnFailed(f"{what}. The model was told, and made the same call again.", names.REPEATED_FAILURE)
+            raise TurnFailed(
+                f"{description}. The model was told, and made the same call again.", names.REPEATED_FAILURE
+            )
         assert failure.call is not None
         self._questions += 1
         call_id = f"{names.GO_ON}_{self._run.input.sequel.asked + self._questions}"
         arguments = {"tool": failure.call["name"], "times": failure.times}
         hashed = m.arguments_hash(call_id, arguments)
-        asked = calls.ApprovalRequest(names.GO_ON, arguments, hashed, "medium", f"{what}. May the agent go on?")
+        asked = calls.ApprovalRequest(names.GO_ON, arguments, hashed, "medium", f"{description}. May the agent go on?")
         request = calls.ToolInput(self._run.execution_id, call_id, names.GO_ON, message_id="", step=self._turn.step)
         decision = await self._approvals.ask(request, asked)
         if not decision.approved:
-            raise TurnFailed(f"{what}. {decision.text}", names.REPEATED_FAILURE)
+            raise TurnFailed(f"{description}. {decision.text}", names.REPEATED_FAILURE)
         failure.times = failure.told_at = 0
 
     def _asks_people(self) -> bool:

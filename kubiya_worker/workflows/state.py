@@ -60,10 +60,10 @@ def _last_answers(conversation: Conversation) -> list[dict[str, Any]]:
 
     The published stream sends every message of another role once more, without its id.
     """
-    said = [x for x in conversation.messages if x["role"] == "assistant"]
+    answers = [message for message in conversation.messages if message["role"] == "assistant"]
     shown: list[m.Message] = []
     size = 0
-    for message in reversed(said[-MESSAGES:]):
+    for message in reversed(answers[-MESSAGES:]):
         size += m.size_of(message)
         if shown and size > BYTES:
             break
