@@ -55,8 +55,8 @@ def attempt_tag() -> str:
 def place(worker_id: str, **times: str) -> dict[str, Any]:
     """Return who makes this attempt, for the event that ends or begins it; `times` are times that were measured."""
     info = activity.info()
-    made = {"worker_id": worker_id, "activity": info.activity_id, "attempt": info.attempt}
-    return {**made, **{k: v for k, v in times.items() if v}}
+    attempt = {"worker_id": worker_id, "activity": info.activity_id, "attempt": info.attempt}
+    return {**attempt, **{k: v for k, v in times.items() if v}}
 
 
 class Attempts:
@@ -114,13 +114,18 @@ class Attempts:
         Its details are the usage of the call, and what the workflow can do about the fault.
         """
         activity.heartbeat(*self.details())
-        told: dict[str, Any] = {}
+        advice: dict[str, Any] = {}
         if error.window:
-            told["window"] = error.window
+            advice["window"] = error.window
         if error.unclear and self.long and not again:
-            told["shorten"] = True
-        details = [self.spent.wire()] if self.spent.total_tokens or told else []
+            advice["shorten"] = True
+        details = [self.spent.wire()] if self.spent.total_tokens or advice else []
         delay = timedelta(seconds=error.retry_after) if error.retry_after and again else None
         return ApplicationError(
-            text, *details, *([told] if told else []), type=error.kind, non_retryable=not again, next_retry_delay=delay
+            text,
+            *details,
+            *([advice] if advice else []),
+            type=error.kind,
+            non_retryable=not again,
+            next_retry_delay=delay,
         )

@@ -92,10 +92,10 @@ class Authorities:
         key = (context.kind, context.agent_id)
         known = self._known.get(key)
         skills = None if any(map(own, context.skills)) else context.skills
-        found = _versioned(Authority(context.rules, skills, read_at=read_at))
+        authority = _versioned(Authority(context.rules, skills, read_at=read_at))
         if known is None or (known.read_at < read_at and known.stopped is None):
-            self._keep(key, found)
-        return found
+            self._keep(key, authority)
+        return authority
 
     async def of(self, context: calls.Context) -> Authority:
         """Return what holds now; the last known answer while the control plane is away, else the execution's own."""
@@ -114,27 +114,27 @@ class Authorities:
     async def _ask(self, key: tuple[str, str]) -> None:
         began = self._clock()
         try:
-            told = await asyncio.to_thread(self._control_plane.contexts.authority, *key)
+            answer = await asyncio.to_thread(self._control_plane.contexts.authority, *key)
         except ControlPlaneError as error:
             activity.logger.warning("authority.unavailable %s", error)
             self._tried[key] = self._clock()
             return
         self._tried.pop(key, None)
-        skills: Sequence[Mapping[str, Any]] | None = told.get("skills")
+        skills: Sequence[Mapping[str, Any]] | None = answer.get("skills")
         if skills is not None:
             skills = [skill for skill in skills if lenient.flag(skill.get("enabled"), True)]
         elif key in self._known:  # only the skills could not be read: what was taken away stays taken away
             skills = self._known[key].skills
-        self._keep(key, _versioned(Authority(told["rules"], skills, told.get("stopped"), read_at=began)))
+        self._keep(key, _versioned(Authority(answer["rules"], skills, answer.get("stopped"), read_at=began)))
 
-    def _keep(self, key: tuple[str, str], found: Authority) -> None:
-        self._known[key] = found
+    def _keep(self, key: tuple[str, str], authority: Authority) -> None:
+        self._known[key] = authority
         self._known.move_to_end(key)
         while len(self._known) > LIMIT:
             self._tried.pop(self._known.popitem(last=False)[0], None)
 
 
-def _versioned(found: Authority) -> Authority:
+def _versioned(authority: Authority) -> Authority:
     """Return the answer with its version: a digest of the rules and skills, the same on every worker."""
-    text = messages.canonical([list(found.rules), None if found.skills is None else list(found.skills)])
-    return replace(found, version=hashlib.sha256(text.encode()).hexdigest()[:12])
+    text = messages.canonical([list(authority.rules), None if authority.skills is None else list(authority.skills)])
+    return replace(authority, version=hashlib.sha256(text.encode()).hexdigest()[:12])

@@ -48,10 +48,10 @@ class Offered:
     awaited: list[str] = field(default_factory=list)
 
 
-def _set_format(context: calls.Context, found: Definition) -> None:
+def _set_format(context: calls.Context, definition: Definition) -> None:
     """Require JSON as the final answer where the agent's llm_config, or a team's configuration, asks for it."""
     try:
-        context.response_format = structured.requested_format(found.model_config, found.config)
+        context.response_format = structured.requested_format(definition.model_config, definition.config)
     except ValueError as error:
         raise ConfigurationError(str(error), remedy="See docs/models.md, Structured answers") from error
     if context.response_format is not None:
@@ -66,81 +66,83 @@ class BeginActivities:
     @activity.defn(name=names.BEGIN_EXECUTION)
     async def begin_execution(self, begin: calls.BeginInput) -> calls.BeginResult:
         """Load the execution's context, mark it as running, and publish its first events."""
-        runtime, given = self._runtime, ex.ExecutionInput.parse(begin.raw)
-        control_plane, execution_id = runtime.control_plane, given.execution_id
+        runtime, request = self._runtime, ex.ExecutionInput.parse(begin.raw)
+        control_plane, execution_id = runtime.control_plane, request.execution_id
         remember(runtime, execution_id)
-        read_at, found = await self._definition(given)
-        context = context_for(given, found)
+        read_at, definition = await self._definition(request)
+        context = context_for(request, definition)
         context.model_queue = runtime.model_queue
-        has_servers = bool(given.mcp_servers or found.environment.get("mcp_servers"))
-        metadata = dict(found.execution.get("execution_metadata") or {})
+        has_servers = bool(request.mcp_servers or definition.environment.get("mcp_servers"))
+        metadata = dict(definition.execution.get("execution_metadata") or {})
         context.metadata = {**metadata, "workflow_started": True, "has_mcp_servers": has_servers}
         context.published = names.published(control_plane.features)
         if names.FEATURE_APPROVAL_SIGNAL not in control_plane.features:
             context.approval_poll_seconds = APPROVAL_POLL
-        environment = {"configuration": found.config, **found.environment}
+        environment = {"configuration": definition.config, **definition.environment}
         remember_environment(runtime, execution_id, environment)
         failure, notices, offered = None, list[str](), Offered()
         try:
-            if found.failure is not None:
-                raise found.failure
-            mcp.merged(*(found.config.get(key) for key in mcp.CONFIGURATION_KEYS))  # refuses what is no map of servers
+            if definition.failure is not None:
+                raise definition.failure
+            mcp.merged(
+                *(definition.config.get(key) for key in mcp.CONFIGURATION_KEYS)
+            )  # refuses what is no map of servers
             mcp.of_environment(environment)
             variables = await variables_of(runtime, execution_id, context)
             _check_budgets(context)
-            await self._choose_models(given, found, context)
-            await self._bring_files(given, context, notices)
-            offered = await self._gather_tools(execution_id, found, context, variables, read_at, notices)
+            await self._choose_models(request, definition, context)
+            await self._bring_files(request, context, notices)
+            offered = await self._gather_tools(execution_id, definition, context, variables, read_at, notices)
         except WorkerError as error:
             failure = error.line()
         except UNREADABLE as error:
             activity.logger.exception("begin.unreadable")
-            failure = unreadable(f"The {given.kind} {given.agent_id!r}", error).line()
-        if given.member is None:
-            await self._show_start(given, begin, context, notices)
+            failure = unreadable(f"The {request.kind} {request.agent_id!r}", error).line()
+        if request.member is None:
+            await self._show_start(request, begin, context, notices)
         runtime.contexts.put(execution_id, context)
-        earlier = _earlier(found.session, begin.first_message, shared="message_id" in given.sequel.message)
-        at = compaction.begins(earlier)
-        tainted = taint.inherited(context.taint, earlier[:at])
+        earlier = _earlier(definition.session, begin.first_message, shared="message_id" in request.sequel.message)
+        kept_from = compaction.begins(earlier)
+        tainted = taint.inherited(context.taint, earlier[:kept_from])
         return calls.BeginResult(
             context,
-            earlier[at:],
+            earlier[kept_from:],
             failure,
-            stored=at,
+            stored=kept_from,
             tainted=tainted,
             starting=offered.starting,
             awaited=offered.awaited,
             crowded=runtime.crowded(),
-            texts=max((names.assistant_number(x["message_id"]) for x in earlier), default=0),
+            texts=max((names.assistant_number(message["message_id"]) for message in earlier), default=0),
         )
 
-    async def _definition(self, given: ex.ExecutionInput) -> tuple[float, Definition]:
+    async def _definition(self, request: ex.ExecutionInput) -> tuple[float, Definition]:
         """Load the definition, from one answer that the event loop reads itself where that can be.
 
         Return also when it was read, in monotonic seconds.
         """
         runtime = self._runtime
-        if one_answer_tells(given):
-            read_at, told = await runtime.early_contexts.take(given.execution_id)
-            if told is not None:
-                return read_at, load(runtime.control_plane, given, told)
-        return time.monotonic(), await ask(load, runtime.control_plane, given)
+        if one_answer_tells(request):
+            read_at, execution_context = await runtime.early_contexts.take(request.execution_id)
+            if execution_context is not None:
+                return read_at, load(runtime.control_plane, request, execution_context)
+        return time.monotonic(), await ask(load, runtime.control_plane, request)
 
-    async def _choose_models(self, given: ex.ExecutionInput, found: Definition, context: calls.Context) -> None:
+    async def _choose_models(self, request: ex.ExecutionInput, definition: Definition, context: calls.Context) -> None:
         """Put the models into the context, and what is asked of their answers. Raises WorkerError."""
         models = self._runtime.models
         models.check(context.model_config)
-        context.model_id = models.resolve(found.model_id)
-        context.fallback_models = self._fallbacks(found, context.model_id)
-        _set_format(context, found)
-        await self._check_price(given, context)
-        await self._set_threshold(context, found.config.get("compaction"))
+        context.model_id = models.resolve(definition.model_id)
+        context.fallback_models = self._fallbacks(definition, context.model_id)
+        _set_format(context, definition)
+        await self._check_price(request, context)
+        await self._set_threshold(context, definition.config.get("compaction"))
         context.model_label = models.select(context.model_id).label
 
     async def _gather_tools(
         self,
         execution_id: str,
-        found: Definition,
+        definition: Definition,
         context: calls.Context,
         variables: Mapping[str, str],
         read_at: float,
@@ -152,11 +154,11 @@ class BeginActivities:
         """
         runtime = self._runtime
         toolset, missing = await self._assembled(execution_id, context)
-        leave_out(missing, found.config, context, notices)
+        leave_out(missing, definition.config, context, notices)
         if any(spec.category == "command_execution" for spec in toolset.specs) and confinement.notice():
             notices.append(confinement.notice())
         members = [team.spec_of(member) for member in context.members]
-        permitted = [s for s in (*members, *toolset.specs) if restrictions.permits(context.denials, s)]
+        permitted = [spec for spec in (*members, *toolset.specs) if restrictions.permits(context.denials, spec)]
         own = _carried(permitted, notices)
         offered = await self._mcp_tools(execution_id, context, variables, own, notices)
         context.tools = [
@@ -169,47 +171,50 @@ class BeginActivities:
             runtime.toolsets.put(execution_id, ((context.tools_version, authority.version), toolset))
         return offered
 
-    async def _bring_files(self, given: ex.ExecutionInput, context: calls.Context, notices: list[str]) -> None:
+    async def _bring_files(self, request: ex.ExecutionInput, context: calls.Context, notices: list[str]) -> None:
         """Let a fork begin with the stored files of its origin. A folder of the host (`cwd`) has files of its own."""
         runtime = self._runtime
-        first = given.member is None and not given.sequel.mark and context.metadata.get("fork_of")
+        first = request.member is None and not request.sequel.mark and context.metadata.get("fork_of")
         if not first or context.workspace or names.FEATURE_RUN_FILES not in runtime.control_plane.features:
             return
-        workspace = workspace_of(runtime, given.execution_id, context)
-        missing = await forked_files.bring(runtime.control_plane, given.execution_id, workspace, runtime.files.limits)
+        workspace = workspace_of(runtime, request.execution_id, context)
+        missing = await forked_files.bring(runtime.control_plane, request.execution_id, workspace, runtime.files.limits)
         notices += [missing] if missing else []
 
     async def _assembled(self, execution_id: str, context: calls.Context) -> tuple[Toolset, list[MissingSkill]]:
         skills, runtime = context.skills, self._runtime
         secrets = await secrets_for(runtime, execution_id, context, settings_at_start(skills))
         await prepare(skills)
-        found = assemble(skills, workspace=workspace_of(runtime, execution_id, context), secrets=secrets)
+        assembled = assemble(skills, workspace=workspace_of(runtime, execution_id, context), secrets=secrets)
         played = runtime.played_tools()
-        return (recorded.replaced(found[0], played, context.agent_name), []) if played else found
+        return (recorded.replaced(assembled[0], played, context.agent_name), []) if played else assembled
 
-    def _fallbacks(self, found: Definition, own: str) -> list[str]:
+    def _fallbacks(self, definition: Definition, own: str) -> list[str]:
         """Return the ids of the agent's other models, in their order. ConfigurationError for one that cannot be used.
 
         Where the worker overrides what model is used, there is no other one.
         """
-        given = found.model_config.get(FALLBACKS) or found.config.get(FALLBACKS) or []
-        given = [given] if isinstance(given, str) else given
-        if not isinstance(given, list) or not all(isinstance(x, str) and x.strip() for x in given):
+        configured = definition.model_config.get(FALLBACKS) or definition.config.get(FALLBACKS) or []
+        configured = [configured] if isinstance(configured, str) else configured
+        if not isinstance(configured, list) or not all(
+            isinstance(model, str) and model.strip() for model in configured
+        ):
             raise ConfigurationError(
-                f"{FALLBACKS} is a list of model ids, not {str(given)[:60]!r}", remedy="Change the agent's llm_config"
+                f"{FALLBACKS} is a list of model ids, not {str(configured)[:60]!r}",
+                remedy="Change the agent's llm_config",
             )
         models = self._runtime.models
-        others = dict.fromkeys(models.resolve(x) for x in given)
-        chosen = [x for x in others if x != own][:MOST_FALLBACKS]
+        others = dict.fromkeys(models.resolve(model) for model in configured)
+        chosen = [model for model in others if model != own][:MOST_FALLBACKS]
         for model in chosen:
             models.select(model)
         return chosen
 
-    async def _check_price(self, given: ex.ExecutionInput, context: calls.Context) -> None:
+    async def _check_price(self, request: ex.ExecutionInput, context: calls.Context) -> None:
         """Refuse a cost limit for a model without a known price, before anything is spent."""
-        budgets = ex.Budgets.parse(context.config or given.agent_config)
-        wanted = budgets.max_cost_usd is not None or (given.member is not None and given.member.priced)
-        for model in (context.model_id, *context.fallback_models) if wanted else ():
+        budgets = ex.Budgets.parse(context.config or request.agent_config)
+        needs_price = budgets.max_cost_usd is not None or (request.member is not None and request.member.priced)
+        for model in (context.model_id, *context.fallback_models) if needs_price else ():
             if await asyncio.to_thread(self._runtime.models.nanos, model, ex.Usage(1, 1)) is None:
                 raise ConfigurationError(
                     f"The model {model!r} has no known price, and budgets.max_cost_usd needs one",
@@ -244,43 +249,51 @@ class BeginActivities:
         secrets = await secrets_for(self._runtime, execution_id, context, templated)
         workspace = workspace_of(self._runtime, execution_id, context)
         taken = [spec.name for spec in others]
-        about: dict[str, Any] = {"owner": execution_id, "patience": BEGIN_PATIENCE, "secrets": secrets}
-        found = await mcp.discover(configured, self._runtime.mcp, variables, workspace, taken, **about)
+        discovery = await mcp.discover(
+            configured,
+            self._runtime.mcp,
+            variables,
+            workspace,
+            taken,
+            owner=execution_id,
+            patience=BEGIN_PATIENCE,
+            secrets=secrets,
+        )
         redactor = await redactor_for(self._runtime, execution_id, context)
-        context.system_prompt = servers.with_note(context.system_prompt, redactor.text(found.briefing))
-        for name, reason in found.missing.items():
+        context.system_prompt = servers.with_note(context.system_prompt, redactor.text(discovery.briefing))
+        for name, reason in discovery.missing.items():
             notices.append(lack(context, name, redactor.text(reason)))
             activity.logger.warning("mcp.unavailable %s", notices[-1])
-        notices += map(redactor.text, found.notices)
-        slow = {server.name: server for server in configured if server.name in found.starting}
+        notices += map(redactor.text, discovery.notices)
+        slow = {server.name: server for server in configured if server.name in discovery.starting}
         for name, server in slow.items():
             notices.append(f"MCP server {name!r} is starting; it has {server.timeout:g} seconds for it")
-        return Offered(found.specs, list(slow), [name for name, server in slow.items() if server.required])
+        return Offered(discovery.specs, list(slow), [name for name, server in slow.items() if server.required])
 
     async def _show_start(
-        self, given: ex.ExecutionInput, begin: calls.BeginInput, context: calls.Context, notices: list[str]
+        self, request: ex.ExecutionInput, begin: calls.BeginInput, context: calls.Context, notices: list[str]
     ) -> None:
-        execution_id = given.execution_id
+        execution_id = request.execution_id
         metadata = {**context.metadata, "model": context.model_id, "model_label": context.model_label}
-        first = _first_events(given, begin.first_message, context, notices)
+        first = _first_events(request, begin.first_message, context, notices)
         begun = [
             writes.execution(
                 execution_id,
                 status=ex.RUNNING,
                 started_at=ev.now(),
                 execution_metadata=metadata,
-                **given.sequel.mark,
+                **request.sequel.mark,
             ),
             writes.events(execution_id, first),
-            *writes.agent_status("dynamic" if given.definition else given.kind, given.agent_id, ex.RUNNING),
+            *writes.agent_status("dynamic" if request.definition else request.kind, request.agent_id, ex.RUNNING),
         ]
         await as_fault(self._runtime.delivery.together(begun, must=True))
 
 
 def _first_events(
-    given: ex.ExecutionInput, first: m.Message, context: calls.Context, notices: list[str]
+    request: ex.ExecutionInput, first: m.Message, context: calls.Context, notices: list[str]
 ) -> list[ev.Event]:
-    execution_id, number = given.execution_id, given.sequel.number
+    execution_id, number = request.execution_id, request.sequel.number
     begun = f"{execution_id}:{number}" if number else execution_id  # an event's id is stored once
     model = {"model": context.model_id, "model_label": context.model_label}
     lacking = {servers.message_of(entry): entry for entry in context.metadata.get(servers.DEGRADED) or ()}
@@ -314,10 +327,10 @@ def _earlier(session: list[m.Message], first: m.Message, *, shared: bool) -> lis
     one keeps its place.
     """
     messages = [from_session(stored) for stored in session]
-    at = next((n for n, message in enumerate(messages) if message["message_id"] == first["message_id"]), None)
-    if shared and at is not None and any(message["role"] != "user" for message in messages[at:]):
+    place = next((n for n, message in enumerate(messages) if message["message_id"] == first["message_id"]), None)
+    if shared and place is not None and any(message["role"] != "user" for message in messages[place:]):
         return messages
-    return [x for x in messages if x["message_id"] != first["message_id"]]
+    return [message for message in messages if message["message_id"] != first["message_id"]]
 
 
 def lack(context: calls.Context, name: str, reason: str) -> str:
@@ -335,24 +348,24 @@ def leave_out(
     The agent's `on_unsupported_skill` decides: "skip" (the default, as the published worker does) or "fail". Raises
     ConfigurationError for "fail", and for any other word.
     """
-    wanted = config.get(ON_UNSUPPORTED_SKILL, "skip")
-    if wanted not in ("skip", "fail"):
+    policy = config.get(ON_UNSUPPORTED_SKILL, "skip")
+    if policy not in ("skip", "fail"):
         raise ConfigurationError(
-            f"`{ON_UNSUPPORTED_SKILL}` is {wanted!r} in the configuration of {context.agent_name!r}",
+            f"`{ON_UNSUPPORTED_SKILL}` is {policy!r} in the configuration of {context.agent_name!r}",
             remedy='Set it to "skip" or "fail"',
         )
     if not missing:
         return
-    if wanted == "fail":
+    if policy == "fail":
         raise missing[0].error
     lines = [skill.line() for skill in missing]
     for skill, line in zip(missing, lines, strict=True):
         activity.logger.warning("skill.unavailable %s", line)
         servers.degrade(context.metadata, servers.SKILL, skill.name, line)
     notices += lines
-    told = "\n".join(f"- {line}" for line in lines)
-    note = f"Some skills of this agent are not available in this run. Say so where the task needs one of them:\n{told}"
-    context.system_prompt = "\n\n".join(filter(None, (context.system_prompt, note)))
+    unavailable = "\n".join(f"- {line}" for line in lines)
+    note = "Some skills of this agent are not available in this run. Say so where the task needs one of them:"
+    context.system_prompt = "\n\n".join(filter(None, (context.system_prompt, f"{note}\n{unavailable}")))
 
 
 def _carried(specs: list[ToolSpec], notices: list[str]) -> list[ToolSpec]:

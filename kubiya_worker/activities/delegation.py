@@ -56,15 +56,15 @@ class Delegation:
     async def whom(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
         """Return the agent or team to wait for, described as a team's member, with the terms. None: not allowed."""
         try:
-            found, _ = await self._find(arguments)
+            entity, _ = await self._find(arguments)
         except (_NotAllowed, ControlPlaneError):
             return None
         terms = self.tool.terms
         return {
             "tool": self.call.tool_name,
             "kind": self.tool.kind,
-            "id": str(found["id"]),
-            "name": str(found.get("name") or found["id"]),
+            "id": str(entity["id"]),
+            "name": str(entity.get("name") or entity["id"]),
             "skill": terms.skill,
             "timeout": terms.timeout,
             "max_depth": terms.max_depth,
@@ -96,16 +96,16 @@ class Delegation:
                 f"This call may ask nobody: `max_execution_depth` is {terms.max_depth}, and this is at depth {depth}"
             )
         wanted = str(arguments[kind]).strip()
-        found = await _asked(self.runtime.control_plane.find, kind, wanted)
-        foreign = context.organization_id and found.get("organization_id") not in (None, "", context.organization_id)
-        if not found or foreign or not terms.allows(kind, found):
+        entity = await _asked(self.runtime.control_plane.find, kind, wanted)
+        foreign = context.organization_id and entity.get("organization_id") not in (None, "", context.organization_id)
+        if not entity or foreign or not terms.allows(kind, entity):
             who = ", ".join(terms.allowed(kind))
             raise _NotAllowed(f"There is no {kind} {wanted[:100]!r} that may be asked; may be asked: {who}")
-        return found, depth
+        return entity, depth
 
     async def _start(self, arguments: dict[str, Any]) -> ToolResult:
         """Start a separate execution on this queue. A control plane that knows idempotency keys starts it only once."""
-        found, depth = await self._find(arguments)
+        entity, depth = await self._find(arguments)
         if self.tool.terms.wait:
             # It could not be found a moment ago, so this call was not made one that waits.
             raise _NotAllowed("The one that this call asks can be asked now; call again")
@@ -125,17 +125,17 @@ class Delegation:
         }
         key = f"{self.call.execution_id}:{self.call.tool_execution_id}"
         start = self.runtime.control_plane.start_execution
-        started = await _asked(start, self.tool.kind, str(found["id"]), body, key)
-        name, execution_id = str(found.get("name") or found["id"]), str(started.get("execution_id"))
+        started = await _asked(start, self.tool.kind, str(entity["id"]), body, key)
+        name, execution_id = str(entity.get("name") or entity["id"]), str(started.get("execution_id"))
         text = f"{name} has begun. Its execution is {execution_id}."
         return ToolResult(text, metadata={"execution_id": execution_id, "delegate": name})
 
     async def _status(self, arguments: dict[str, Any], limit: int) -> ToolResult:
         row = await self._own(str(arguments["execution_id"]))
-        said = str(row.get("response") or row.get("error_message") or "")
+        answer = str(row.get("response") or row.get("error_message") or "")
         text = f"{row.get('entity_name') or 'It'}: {str(row.get('status')).lower()}"
-        text += f"\n{said[:limit]}" if said else ""
-        left_out = len(said) - limit
+        text += f"\n{answer[:limit]}" if answer else ""
+        left_out = len(answer) - limit
         return ToolResult(text + (f"\n… {left_out} characters left out …" if left_out > 0 else ""))
 
     async def _follow_up(self, arguments: dict[str, Any]) -> ToolResult:

@@ -78,13 +78,13 @@ class ExecutionActivities:
         if end.events or behind:
             await as_fault(self._runtime.writer.publish(stream.id, stream.shown(end.events), behind))
         if end.tool_records:
-            about = {"execution_id": stream.id, "metadata": end.member.event_fields()}
+            fields = {"execution_id": stream.id, "metadata": end.member.event_fields()}
             redactor = self._runtime.redactor_of(end.execution_id)
-            made = [
-                records.tool_call({**record, **about, "tool_use_id": f"{end.execution_id}:{record['tool_use_id']}"})
-                for record in turn_end.told(end.tool_records, end.messages, redactor)
+            rows = [
+                records.tool_call({**record, **fields, "tool_use_id": f"{end.execution_id}:{record['tool_use_id']}"})
+                for record in turn_end.with_results(end.tool_records, end.messages, redactor)
             ]
-            await turn_end.post_calls(self._runtime.delivery, made)
+            await turn_end.post_calls(self._runtime.delivery, rows)
         self._runtime.forget(end.execution_id)
 
 

@@ -75,9 +75,9 @@ class EventPacing:
 
 def joined(events: Sequence[ev.Event]) -> list[ev.Event]:
     """Join neighbouring chunks of a message, and neighbouring pieces of a thought, whatever their size."""
-    found: list[ev.Event] = []
+    joined_events: list[ev.Event] = []
     for event in events:
-        last = found[-1] if found else None
+        last = joined_events[-1] if joined_events else None
         kind, data = event["event_type"], event["data"]
         key = {ev.MESSAGE_CHUNK: "content", ev.THINKING_DELTA: "thinking"}.get(kind)
         same = ("message_id", "index")
@@ -91,7 +91,7 @@ def joined(events: Sequence[ev.Event]) -> list[ev.Event]:
             if kind == ev.MESSAGE_CHUNK:
                 size = int(last["data"].get("batch_info", {}).get("batch_size", 1)) + 1
                 more["batch_info"] = {"is_batched": True, "batch_size": size}
-            found[-1] = {**last, "data": {**last["data"], **more}}
+            joined_events[-1] = {**last, "data": {**last["data"], **more}}
         else:
-            found.append(event)
-    return found
+            joined_events.append(event)
+    return joined_events

@@ -53,7 +53,7 @@ async def rule(
     others += _withdrawn(authority, toolset.skills.get(call.tool_name, ""), spec)
     decision, verdict = rules.decide(spec, arguments, authority.rules, grant, tainted=guarded, others=others), None
     if runtime.enforcer is not None and decision.kind != "deny":
-        asked = enforcer.question(
+        question = enforcer.question(
             spec,
             redactor.value(dict(arguments)),
             context,
@@ -62,29 +62,31 @@ async def rule(
             tainted=call.tainted,
             approval={"approval_id": call.grant.approval_id, "approver": call.grant.approver} if call.grant else None,
         )
-        verdict = await runtime.enforcer.ask(asked)
+        verdict = await runtime.enforcer.ask(question)
         others.append(verdict.decision(decision.risk))
         decision = rules.decide(spec, arguments, authority.rules, grant, tainted=guarded, others=others)
-    told = _told(decision, verdict, call.grant)
-    if told:  # the hash is that of the arguments as they were, which no event shows
-        told |= authority.about() | {"arguments_hash": messages.arguments_hash(spec.name, arguments)}
-    told |= {"question": True} if spec.asks else {}
-    return Ruling(decision, verdict, redactor.value(told))
+    enforcement = _enforcement(decision, verdict, call.grant)
+    if enforcement:  # the hash is that of the arguments as they were, which no event shows
+        enforcement |= authority.about() | {"arguments_hash": messages.arguments_hash(spec.name, arguments)}
+    enforcement |= {"question": True} if spec.asks else {}
+    return Ruling(decision, verdict, redactor.value(enforcement))
 
 
 def _withdrawn(authority: Authority, skill_id: str, spec: ToolSpec) -> list[rules.Decision]:
     """Return the denials that come from what was taken back since the execution began: all agents, or this skill."""
-    found = []
+    denials = []
     if authority.stopped is not None:
         by, reason = authority.stopped.get("by") or {}, authority.stopped.get("reason")
         who = by.get("name") or by.get("email") or "a person"
-        found.append(rules.Decision("deny", f"all agents were stopped by {who}: {reason}", risk=spec.risk))
+        denials.append(rules.Decision("deny", f"all agents were stopped by {who}: {reason}", risk=spec.risk))
     if authority.removed(skill_id):
-        found.append(rules.Decision("deny", "its skill was taken away from this agent", risk=spec.risk))
-    return found
+        denials.append(rules.Decision("deny", "its skill was taken away from this agent", risk=spec.risk))
+    return denials
 
 
-def _told(decision: rules.Decision, verdict: enforcer.Verdict | None, grant: calls.Grant | None) -> dict[str, Any]:
+def _enforcement(
+    decision: rules.Decision, verdict: enforcer.Verdict | None, grant: calls.Grant | None
+) -> dict[str, Any]:
     """Return the decision for events; an empty object where no rule, enforcer or person was involved."""
     if verdict is None and grant is None and decision.reason == rules.NO_RULE:
         return {}

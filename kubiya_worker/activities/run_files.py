@@ -83,8 +83,8 @@ class RunFileCopies:
                 files = [file for file in files if run.stamps.get(file.path) != file.stamp]
                 if not files:
                     return
-                told = await asyncio.to_thread(self._plane.run_files, stream)
-                stored = {str(each["path"]): each for each in told}
+                rows = await asyncio.to_thread(self._plane.run_files, stream)
+                stored = {str(each["path"]): each for each in rows}
                 for file in files:
                     await asyncio.to_thread(self._send, stream, run.redactors, workspace, file, stored)
                     run.stamps[file.path] = file.stamp

@@ -80,7 +80,7 @@ class SessionActivities:
         return status
 
     def _calls_of(self, turn: calls.TurnInput) -> list[dict[str, Any]]:
-        return turn_end.told(turn.tool_records, turn.messages, self._runtime.redactor_of(turn.execution_id))
+        return turn_end.with_results(turn.tool_records, turn.messages, self._runtime.redactor_of(turn.execution_id))
 
     async def _end_by_steps(self, turn: calls.TurnInput, session: Write | None) -> str:
         runtime, execution_id = self._runtime, turn.execution_id

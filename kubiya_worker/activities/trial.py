@@ -61,9 +61,11 @@ class TrialActivities:
                 remedy="kubiya mcp ls lists the servers and who has them",
             )
         raw = servers[asked.server]
-        given = {str(k): str(v) for k, v in lenient.mapping(environment.get("env_vars")).items() if v is not None}
-        secrets = await asyncio.to_thread(self._secrets, asked, raw, given)
-        variables = filled(given, secrets)
+        plain_variables = {
+            str(k): str(v) for k, v in lenient.mapping(environment.get("env_vars")).items() if v is not None
+        }
+        secrets = await asyncio.to_thread(self._secrets, asked, raw, plain_variables)
+        variables = filled(plain_variables, secrets)
         server = next(iter(mcp.parse({asked.server: raw})), None)
         if server is None:
             raise ConfigurationError(
@@ -71,13 +73,17 @@ class TrialActivities:
                 remedy=f"Take `disabled` out of it, or set `enabled` to true: kubiya mcp edit {asked.server}",
             )
         redactor = Redactor({*secret_values.values(variables, [server], secrets), *secrets.values()})
-        found = redactor.value((await try_server(server, variables, secrets=secrets)).wire())
+        outcome = redactor.value((await try_server(server, variables, secrets=secrets)).wire())
         tools = [
-            {"name": one["name"], "description": one["description"][:LONGEST], "parameters": _named(one["parameters"])}
-            for one in found["tools"]
+            {
+                "name": tool["name"],
+                "description": tool["description"][:LONGEST],
+                "parameters": _named(tool["parameters"]),
+            }
+            for tool in outcome["tools"]
         ]
-        notices = [notice[:LONGEST] for notice in found["notices"]]
-        return {**found, "tools": tools[:MOST_TOOLS], "tool_count": len(tools), "notices": notices}
+        notices = [notice[:LONGEST] for notice in outcome["notices"]]
+        return {**outcome, "tools": tools[:MOST_TOOLS], "tool_count": len(tools), "notices": notices}
 
     def _secrets(self, asked: calls.Trial, *settings: Any) -> dict[str, str]:
         """Return the secrets that the settings reference; those that cannot be had are named by who needs them."""
@@ -92,11 +98,11 @@ class TrialActivities:
             "names": wanted,
         }
         try:
-            told = self._runtime.control_plane.secrets(question)
+            answer = self._runtime.control_plane.secrets(question)
         except ControlPlaneError as error:
             activity.logger.warning("secrets.unavailable names=%s: %s", ",".join(wanted), error)
             return {}
-        return {name: value for name, value in (told.get("values") or {}).items() if isinstance(value, str)}
+        return {name: value for name, value in (answer.get("values") or {}).items() if isinstance(value, str)}
 
     async def _model(self, asked: calls.Trial) -> dict[str, Any]:
         from kubiya_worker.models import trial
@@ -111,10 +117,10 @@ class TrialActivities:
         began = time.monotonic()
         selected = models.select(model)
         marked, chat = bool(models.cached_for(model, chosen)), split(model)[0] in (GATEWAY, "openai")
-        found = await trial.run(selected, model, chosen, marked=marked, chat=chat)
-        cost = models.nanos(model, found.usage, found.model)
-        outcome = trial.wire(found, model, selected.label, time.monotonic() - began, cost)
-        return outcome | ({"error": trial.as_worker_error(found.fault).line()} if found.fault else {})
+        report = await trial.run(selected, model, chosen, marked=marked, chat=chat)
+        cost = models.nanos(model, report.usage, report.model)
+        outcome = trial.wire(report, model, selected.label, time.monotonic() - began, cost)
+        return outcome | ({"error": trial.as_worker_error(report.fault).line()} if report.fault else {})
 
 
 def _named(schema: Mapping[str, Any]) -> list[str]:

@@ -73,8 +73,8 @@ class TurnEnd:
             await delivery.required(writes.events(turn.execution_id, [_not_stored(turn)]))
         status = turn.force_status
         if turn.turn_record:
-            told = {name: turn.final_fields.get(name) for name in ("response", "usage", "error_message")}
-            fields = {name: value for name, value in told.items() if value is not None}
+            summary = {name: turn.final_fields.get(name) for name in ("response", "usage", "error_message")}
+            fields = {name: value for name, value in summary.items() if value is not None}
             if fields:
                 await delivery.required(writes.execution(turn.execution_id, **fields))
             await self._post()
@@ -104,24 +104,24 @@ class TurnEnd:
 
     async def _look(self) -> None:
         """Find out from the control plane whether an earlier worker has posted the turn and its tool calls."""
-        found = await asyncio.to_thread(self._control_plane.turns_posted, self._turn.execution_id)
-        turns = found.get("turns")
+        posted = await asyncio.to_thread(self._control_plane.turns_posted, self._turn.execution_id)
+        turns = posted.get("turns")
         for row in turns if isinstance(turns, list) else ():
             if isinstance(row, dict) and row.get("turn_number") == self._turn.turn:
                 self.posted.taken, self.posted.row = True, _row(row.get("id") or row.get("turn_id"))
-        stored = found.get("tool_calls")
+        calls_posted = posted.get("tool_calls")
         mine = {str(record.get("tool_use_id")) for record in self._turn.tool_records}
         self.posted.calls = any(
             isinstance(row, dict) and str(row.get("tool_use_id")) in mine
-            for row in (stored if isinstance(stored, list) else ())
+            for row in (calls_posted if isinstance(calls_posted, list) else ())
         )
 
     async def _post_calls(self) -> None:
         """Post the tool calls in one request; if that fails, post each of them alone."""
         if not self._turn.tool_records or self.posted.calls:
             return
-        made = [records.tool_call(record, self.posted.row) for record in self._turn.tool_records]
-        await post_calls(self._delivery, made)
+        rows = [records.tool_call(record, self.posted.row) for record in self._turn.tool_records]
+        await post_calls(self._delivery, rows)
         self.posted.calls = True
 
     # -- the decision
@@ -133,10 +133,12 @@ class TurnEnd:
         ends = time.monotonic() + DECIDES_WITHIN
         for pause in LOOKS:
             try:
-                found = await asyncio.to_thread(self._control_plane.get_execution, self._turn.execution_id, (3.0, 5.0))
+                execution = await asyncio.to_thread(
+                    self._control_plane.get_execution, self._turn.execution_id, (3.0, 5.0)
+                )
             except ControlPlaneError:
-                found = {}
-            status = str(found.get("status") or "").lower()
+                execution = {}
+            status = str(execution.get("status") or "").lower()
             if status in ex.STATUSES and status not in UNDECIDED:
                 return status
             if time.monotonic() + pause > ends:
@@ -145,46 +147,48 @@ class TurnEnd:
         return decide(self._turn)
 
 
-def told(tool_records: list[dict[str, Any]], messages: list[m.Message], redactor: Redactor) -> list[dict[str, Any]]:
+def with_results(
+    tool_records: list[dict[str, Any]], messages: list[m.Message], redactor: Redactor
+) -> list[dict[str, Any]]:
     """Return the records with each tool's arguments and answer, taken from the conversation.
 
     The history holds those only once, in the conversation. They are missing where a summary has replaced them.
     """
-    given: dict[str, Any] = {}
+    arguments_by_call: dict[str, Any] = {}
     answered: dict[str, m.Message] = {}
     for message in messages:
         for call in message.get("tool_calls") or ():
-            given[str(call.get("id"))] = call.get("arguments")
+            arguments_by_call[str(call.get("id"))] = call.get("arguments")
         if message.get("role") == "tool":
             answered[str(message.get("tool_call_id"))] = message
-    made: list[dict[str, Any]] = []
+    completed: list[dict[str, Any]] = []
     for record in tool_records:
         key, record = str(record.get("tool_use_id")), dict(record)
-        if key in given:
-            record["tool_input"] = redactor.value(_arguments(given[key]))
+        if key in arguments_by_call:
+            record["tool_input"] = redactor.value(_arguments(arguments_by_call[key]))
         if key in answered:
             record["tool_output"] = redactor.text(text_of(answered[key].get("content")))
             if not record.get("success", True):
                 record["error_type"] = answered[key].get("status")
-        made.append(record)
-    return made
+        completed.append(record)
+    return completed
 
 
 def _arguments(text: Any) -> dict[str, Any]:
     """Return the arguments of a call as an object; any other value comes under the key `raw`."""
     try:
-        found = json.loads(text) if isinstance(text, str) else text
+        value = json.loads(text) if isinstance(text, str) else text
     except ValueError:
-        found = text
-    return found if isinstance(found, dict) else {"raw": found}
+        value = text
+    return value if isinstance(value, dict) else {"raw": value}
 
 
-async def post_calls(delivery: Delivery, made: list[dict[str, Any]]) -> None:
+async def post_calls(delivery: Delivery, rows: list[dict[str, Any]]) -> None:
     """Post records of one execution's tool calls in one request; if that fails, post each record alone."""
-    if len(made) > 1 and await delivery.optional(writes.tool_calls(made)) is not None:
+    if len(rows) > 1 and await delivery.optional(writes.tool_calls(rows)) is not None:
         return
-    for record in made:
-        if await delivery.optional(writes.tool_call(record)) is None and len(made) > MOST_SINGLY:
+    for record in rows:
+        if await delivery.optional(writes.tool_call(record)) is None and len(rows) > MOST_SINGLY:
             return  # not one of them, it seems
 
 
@@ -192,10 +196,10 @@ async def confirm(control_plane: ControlPlane, delivery: Delivery, execution_id:
     """Write a final status once more where the row shows another: a decision on a turn may come after it."""
     for _ in range(CONFIRMATIONS):
         try:
-            found = await asyncio.to_thread(control_plane.get_execution, execution_id, (3.0, 5.0))
+            execution = await asyncio.to_thread(control_plane.get_execution, execution_id, (3.0, 5.0))
         except ControlPlaneError:
             return
-        if str(found.get("status") or status).lower() == status:
+        if str(execution.get("status") or status).lower() == status:
             return
         await delivery.required(writes.execution(execution_id, status=status))
 
@@ -214,10 +218,10 @@ def decide(turn: calls.TurnInput) -> str:
     return ex.WAITING if metadata.get("interactive") else ex.COMPLETED
 
 
-def _row(given: Any) -> str | None:
+def _row(value: Any) -> str | None:
     """Return the id of a row if it is a UUID: the server fails on a tool call that names anything else."""
     try:
-        return str(uuid.UUID(str(given)))
+        return str(uuid.UUID(str(value)))
     except ValueError:
         return None
 

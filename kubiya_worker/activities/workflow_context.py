@@ -68,10 +68,10 @@ async def last_request(runtime: Runtime, execution_id: str) -> str:
 
 async def message_of(runtime: Runtime, execution_id: str, message_id: str) -> m.Message:
     """Return one message of the conversation by its id. Raise LookupError when it is not there."""
-    found = runtime.transcripts.find(execution_id, message_id)
-    if found is None:
+    message = runtime.transcripts.find(execution_id, message_id)
+    if message is None:
         whole = await _page_in(runtime, execution_id, *runtime.transcripts.held(execution_id))
-        found = next((x for x in reversed(whole) if x.get("message_id") == message_id), None)
-    if found is None:
+        message = next((x for x in reversed(whole) if x.get("message_id") == message_id), None)
+    if message is None:
         raise LookupError(f"message {message_id} is not in the conversation")
-    return found
+    return message
