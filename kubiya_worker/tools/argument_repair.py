@@ -78,26 +78,26 @@ class Repair:
 
 def repaired_arguments(raw: str) -> Repair | None:
     """Return the arguments as one JSON object; None if they need no repair, or cannot be repaired."""
-    text, what = raw, list[str]()
+    text, slips = raw, list[str]()
     for _ in range(_DEPTH):
         value = _loaded(text)
         if value is _BROKEN:
-            text, found = _without_slips(text)
-            what += found
+            text, more_slips = _without_slips(text)
+            slips += more_slips
             value = _loaded(text)
         if isinstance(value, dict):
             scrubbed = cleaned(value)
             if scrubbed != value:
-                text, what = json.dumps(scrubbed, ensure_ascii=False), [*what, "half a character"]
-            return Repair(text, " and ".join(dict.fromkeys(what))) if what else None
+                text, slips = json.dumps(scrubbed, ensure_ascii=False), [*slips, "half a character"]
+            return Repair(text, " and ".join(dict.fromkeys(slips))) if slips else None
         if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-            text, what = json.dumps(value[0], ensure_ascii=False), [*what, "a list around the object"]
+            text, slips = json.dumps(value[0], ensure_ascii=False), [*slips, "a list around the object"]
             continue
         if value is None:
             return Repair("{}", "null in place of an object")
         if not isinstance(value, str) or not value.strip():
             return None
-        text, what = value, [*what, "an object encoded as a text"]
+        text, slips = value, [*slips, "an object encoded as a text"]
     return None
 
 
@@ -116,8 +116,8 @@ def repaired_name(name: str, known: Collection[str]) -> str | None:
         for text in (part, bare, _NUMBER.sub("", part), _NUMBER.sub("", bare), _once(part)):
             spaces = _SPACES.split(text)
             candidates.update(text[len(text) - len(rest) :] for rest in _endings(text, len(spaces)))
-    found = {candidate for candidate in candidates if candidate in known}
-    return found.pop() if len(found) == 1 else None
+    matches = {candidate for candidate in candidates if candidate in known}
+    return matches.pop() if len(matches) == 1 else None
 
 
 _BROKEN: Final = object()
@@ -149,33 +149,33 @@ def _once(text: str) -> str:
 
 def _without_slips(text: str) -> tuple[str, list[str]]:
     """Return the text without parts around an object or between its members that are not JSON; and those parts."""
-    what: list[str] = []
+    slips: list[str] = []
     stripped = text.strip()
     if stripped.startswith("\ufeff"):
         stripped = stripped.removeprefix("\ufeff").strip()
-        what.append("a byte order mark")
+        slips.append("a byte order mark")
     bare = _MARKS_AROUND.sub("", stripped).strip()
     if bare != stripped:
-        what.append("marks of a template")
+        slips.append("marks of a template")
     while (fence := _FENCE.fullmatch(bare)) is not None:
         bare = fence[2].strip()
-        what.append("a code fence")
+        slips.append("a code fence")
     bare, around = _unwrapped(bare)
-    what += around
+    slips += around
     label = _LABEL.match(bare)
     if label is not None:
         bare = bare[label.end() :]
-        what.append("a word before the object")
+        slips.append("a word before the object")
     if _loaded(bare) is not _BROKEN:
-        return bare, what
+        return bare, slips
     once = _said_once(bare)
     if once is not None:
-        return once, [*what, "an object that was sent twice"]
+        return once, [*slips, "an object that was sent twice"]
     encoded = bare[:1] == "{" and ('"' in bare or "\\u0022" in bare) and not re.search(r'(?<!\\)"', bare)
     if encoded and isinstance(_loaded(f'"{bare}"'), str):
-        return f'"{bare}"', what  # an object encoded as a text, without the quotes around it
-    scanned, slips = _scanned(bare)
-    return (scanned, what + slips) if _loaded(scanned) is not _BROKEN else (text, [])
+        return f'"{bare}"', slips  # an object encoded as a text, without the quotes around it
+    scanned, more_slips = _scanned(bare)
+    return (scanned, slips + more_slips) if _loaded(scanned) is not _BROKEN else (text, [])
 
 
 def _unwrapped(text: str) -> tuple[str, list[str]]:
@@ -211,29 +211,29 @@ def _scanned(text: str) -> tuple[str, list[str]]:
     ends_value = False  # whether a member of the object is complete
     while at < len(text):
         token = _TOKEN.match(text, at)
-        found = token[0] if token is not None else ""
-        if found in _WIDE:
-            found = _WIDE[found]
+        lexeme = token[0] if token is not None else ""
+        if lexeme in _WIDE:
+            lexeme = _WIDE[lexeme]
             slips.append("a wide mark in place of one of JSON")
-        elif found in _OTHER and depth:
-            found = _OTHER[found]
+        elif lexeme in _OTHER and depth:
+            lexeme = _OTHER[lexeme]
             slips.append("a mark of another notation in place of one of JSON")
-        if token is None or (not depth and found not in "{[" and token.lastgroup not in ("blank", "comment")):
+        if token is None or (not depth and lexeme not in "{[" and token.lastgroup not in ("blank", "comment")):
             return text, []
         kind, at = token.lastgroup or "", token.end()
         if kind == "mark":
-            depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(found, 0)
-        if found == "," and "".join(pieces[-1:]) not in ("", "{", "[", ",", ":") and _closes(text, at):
+            depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(lexeme, 0)
+        if lexeme == "," and "".join(pieces[-1:]) not in ("", "{", "[", ",", ":") and _closes(text, at):
             slips.append("a comma before a closing bracket")
             continue
-        written, slip = _as_json(found, kind, text[at:])
+        written, slip = _as_json(lexeme, kind, text[at:])
         if written is None:
             return text, []
-        if kind == "double" and ends_value and _MEMBER.match(text, at - len(found)):
+        if kind == "double" and ends_value and _MEMBER.match(text, at - len(lexeme)):
             pieces.append(",")
             slips.append("no comma between two members")
         if kind not in ("comment", "blank"):
-            ends_value = depth == 1 and (kind in _VALUE_ENDS or found in ("}", "]")) and "".join(pieces[-1:]) == ":"
+            ends_value = depth == 1 and (kind in _VALUE_ENDS or lexeme in ("}", "]")) and "".join(pieces[-1:]) == ":"
         slips += [slip] if slip else []
         if written:
             pieces.append(written)
@@ -256,50 +256,50 @@ def _closes(text: str, at: int) -> bool:
     return text[at : at + 1] in ("}", "]")
 
 
-def _as_json(found: str, kind: str, rest: str) -> tuple[str | None, str]:
+def _as_json(token: str, kind: str, rest: str) -> tuple[str | None, str]:
     """Return a token as JSON, None when it can mean several things, and what was wrong with it."""
     if kind == "comment":
         return "", "a comment"
     if kind == "blank":
-        return "", "" if not found.strip(" \t\r\n") else "a blank that JSON does not know"
+        return "", "" if not token.strip(" \t\r\n") else "a blank that JSON does not know"
     if kind == "double":
-        inner = _ESCAPE.sub(_escaped, found)
-        if inner == found:
-            return found, ""
-        return inner, "an escaped quote" if "\\'" in found else "a control character within a text"
+        inner = _ESCAPE.sub(_escaped, token)
+        if inner == token:
+            return token, ""
+        return inner, "an escaped quote" if "\\'" in token else "a control character within a text"
     if kind == "curly":
-        inner = _ESCAPE.sub(_escaped, _QUOTE.sub(r"\1\"", found[1:-1]))
+        inner = _ESCAPE.sub(_escaped, _QUOTE.sub(r"\1\"", token[1:-1]))
         return f'"{inner}"', "typographic quotes in place of plain ones"
     if kind == "single":
-        if _UNCLEAR.search(found):
+        if _UNCLEAR.search(token):
             return None, ""
         try:
-            value = ast.literal_eval(found.replace("\n", "\\n").replace("\r", "\\r"))
+            value = ast.literal_eval(token.replace("\n", "\\n").replace("\r", "\\r"))
         except (ValueError, SyntaxError):
             return None, ""
         return json.dumps(value, ensure_ascii=False), "single quotes in place of double ones"
     if kind == "tick":
-        return json.dumps(found[1:-1], ensure_ascii=False), "backquotes in place of double quotes"
+        return json.dumps(token[1:-1], ensure_ascii=False), "backquotes in place of double quotes"
     if kind == "triple":
-        quoted = found[3:-3]
+        quoted = token[3:-3]
         return (
             (None, "") if "\\" in quoted else (json.dumps(quoted, ensure_ascii=False), "three quotes in place of one")
         )
     if kind == "number":
-        plain = found.removeprefix("+")
+        plain = token.removeprefix("+")
         plain = f"0{plain}" if plain.startswith(".") else f"{plain}0" if plain.endswith(".") else plain
-        return plain, "" if plain == found else "a number that is not written as in JSON"
+        return plain, "" if plain == token else "a number that is not written as in JSON"
     if kind == "word":
         if rest.lstrip()[:1] in (":", "="):
-            return json.dumps(found), "a name without quotes"
-        literal = _LITERALS.get(found)
-        return literal, "a word of Python" if literal and literal != found else ""
-    return found, ""
+            return json.dumps(token), "a name without quotes"
+        literal = _LITERALS.get(token)
+        return literal, "a word of Python" if literal and literal != token else ""
+    return token, ""
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escaped(match: re.Match[str]) -> str:
     """Return an escape or a control character of a text as JSON writes it."""
-    text = found[0]
+    text = match[0]
     if text == "\\'":
         return "'"
     return json.dumps(text)[1:-1] if text[-1] < " " else text

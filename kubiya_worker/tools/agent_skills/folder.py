@@ -43,14 +43,14 @@ class AgentSkill:
 
     def files(self) -> list[str]:
         """Return the paths of its files beside SKILL.md, relative to the folder and sorted; FILES_SHOWN at most."""
-        found: list[str] = []
+        names_of_files: list[str] = []
         for place, folders, names in os.walk(self.folder):
             folders[:] = sorted(name for name in folders if name not in NO_PART)
             below = Path(place).relative_to(self.folder)
-            found += [str(below / name) for name in sorted(names) if str(below / name) != MANIFEST]
-            if len(found) > FILES_SHOWN:
-                return [*found[:FILES_SHOWN], "…"]
-        return found
+            names_of_files += [str(below / name) for name in sorted(names) if str(below / name) != MANIFEST]
+            if len(names_of_files) > FILES_SHOWN:
+                return [*names_of_files[:FILES_SHOWN], "…"]
+        return names_of_files
 
 
 def skills_in(place: Path, wanted: tuple[str, ...] | None = None) -> list[AgentSkill]:
@@ -85,36 +85,36 @@ def read(folder: Path, *, named: bool = True) -> AgentSkill:
     if match is None:
         raise FolderInvalid(f"{manifest} does not begin with YAML between two lines of ---")
     try:
-        given = yaml.safe_load(match[1])
+        header = yaml.safe_load(match[1])
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 2}" if where is not None else ""
         raise FolderInvalid(f"{manifest}{line}: not YAML: {getattr(error, 'problem', None) or error}") from None
-    if not isinstance(given, Mapping):
+    if not isinstance(header, Mapping):
         raise FolderInvalid(f"{manifest}: the YAML at its beginning is no mapping")
-    name = _text(given, "name", NAME_LIMIT, manifest, required=True)
+    name = _text(header, "name", NAME_LIMIT, manifest, required=True)
     if not _NAME.fullmatch(name):
         raise FolderInvalid(f"{manifest}: `name` {name!r} must have lowercase letters, digits and single hyphens only")
     if named and name != folder.name:
         raise FolderInvalid(f"{manifest}: `name` {name!r} must be the name of its folder, {folder.name!r}")
-    _text(given, "license", 10_000, manifest)
-    tools = given.get("allowed-tools")
+    _text(header, "license", 10_000, manifest)
+    tools = header.get("allowed-tools")
     if not isinstance(tools, (str, list, type(None))):
         raise FolderInvalid(f"{manifest}: `allowed-tools` must be a text")
-    if not isinstance(given.get("metadata"), (Mapping, type(None))):
+    if not isinstance(header.get("metadata"), (Mapping, type(None))):
         raise FolderInvalid(f"{manifest}: `metadata` must be a mapping")
     return AgentSkill(
         name=name,
-        description=_text(given, "description", DESCRIPTION_LIMIT, manifest, required=True),
+        description=_text(header, "description", DESCRIPTION_LIMIT, manifest, required=True),
         folder=Path(os.path.realpath(folder)),
         body=match[2].strip(),
-        compatibility=_text(given, "compatibility", COMPATIBILITY_LIMIT, manifest),
+        compatibility=_text(header, "compatibility", COMPATIBILITY_LIMIT, manifest),
         allowed_tools=" ".join(map(str, tools)) if isinstance(tools, list) else tools or "",
     )
 
 
-def _text(given: Mapping[str, Any], key: str, limit: int, manifest: Path, *, required: bool = False) -> str:
-    value = given.get(key)
+def _text(header: Mapping[str, Any], key: str, limit: int, manifest: Path, *, required: bool = False) -> str:
+    value = header.get(key)
     if value is None and not required:
         return ""
     if not isinstance(value, str) or not value.strip():
@@ -124,8 +124,8 @@ def _text(given: Mapping[str, Any], key: str, limit: int, manifest: Path, *, req
     return value.strip()
 
 
-def _chosen(found: list[AgentSkill], wanted: tuple[str, ...] | None, place: Path) -> list[AgentSkill]:
-    missing = sorted(set(wanted or ()) - {skill.name for skill in found})
+def _chosen(skills: list[AgentSkill], wanted: tuple[str, ...] | None, place: Path) -> list[AgentSkill]:
+    missing = sorted(set(wanted or ()) - {skill.name for skill in skills})
     if missing:
         raise FolderInvalid(f"{place} has no skill {missing[0]!r}")
-    return found if wanted is None else [skill for skill in found if skill.name in wanted]
+    return skills if wanted is None else [skill for skill in skills if skill.name in wanted]

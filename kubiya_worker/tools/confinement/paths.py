@@ -24,20 +24,20 @@ LOOK_AGAIN: Final = 30.0  # seconds for which the list of /etc is kept; walking 
 def rules(profile: Profile) -> list[Rule]:
     """Return the rules of a profile. The widest come first; Landlock adds up what several rules allow."""
     user = [str(Path(path).expanduser()) for path in places.USER]
-    found: list[Rule] = [("/", landlock.LIST)]
+    paths: list[Rule] = [("/", landlock.LIST)]
     for path in (*places.SYSTEM, *user, *profile.reads):
-        found += ((each, landlock.READ) for each in without(path, profile.private))
-    found += ((each, landlock.READ) for each in _configuration(profile.private))
+        paths += ((each, landlock.READ) for each in without(path, profile.private))
+    paths += ((each, landlock.READ) for each in _configuration(profile.private))
     for path in profile.writes:
         _make(path, profile.private)
-        found += ((each, landlock.WRITE) for each in without(path, profile.private))
-    found += ((path, landlock.READ) for path in profile.own)
-    found += ((path, landlock.DEVICE) for path in places.DEVICES)
-    found.append((places.SHARED_MEMORY, landlock.WRITE))
+        paths += ((each, landlock.WRITE) for each in without(path, profile.private))
+    paths += ((path, landlock.READ) for path in profile.own)
+    paths += ((path, landlock.DEVICE) for path in places.DEVICES)
+    paths.append((places.SHARED_MEMORY, landlock.WRITE))
     # A workspace may lie in the worker's folder, and a person may have chosen the home for one, which has that in it.
     inside = tuple(place for place in profile.private if not _is_below(os.path.realpath(profile.workspace), place))
-    found += ((path, landlock.WRITE) for path in without(profile.workspace, inside))
-    return found
+    paths += ((path, landlock.WRITE) for path in without(profile.workspace, inside))
+    return paths
 
 
 def _make(path: str, private: Sequence[str]) -> None:
@@ -78,11 +78,11 @@ def without(path: str, private: Sequence[str]) -> Iterator[str]:
 
 def readable_by_all(folder: str, private: Sequence[str] = ()) -> list[str]:
     """Return paths below a folder that every user of the host may read: the folder itself if that holds for all."""
-    found: list[str] = []
-    return [folder] if _collect(folder, private, found) else found
+    paths: list[str] = []
+    return [folder] if _collect(folder, private, paths) else paths
 
 
-def _collect(folder: str, private: Sequence[str], found: list[str]) -> bool:
+def _collect(folder: str, private: Sequence[str], paths: list[str]) -> bool:
     whole, mine = True, []
     try:
         entries = list(os.scandir(folder))
@@ -97,7 +97,7 @@ def _collect(folder: str, private: Sequence[str], found: list[str]) -> bool:
         if entry.path in private:
             whole = False
         elif stat.S_ISDIR(mode):
-            if mode & 0o005 == 0o005 and _collect(entry.path, private, found):
+            if mode & 0o005 == 0o005 and _collect(entry.path, private, paths):
                 mine.append(entry.path)
             else:
                 whole = False
@@ -107,7 +107,7 @@ def _collect(folder: str, private: Sequence[str], found: list[str]) -> bool:
             else:
                 whole = False
     if not whole:
-        found += mine
+        paths += mine
     return whole
 
 

@@ -184,31 +184,31 @@ def make(
     network: bool = True,
 ) -> Profile:
     """Return the profile with paths and grants by name."""
-    given = [GRANTS[name] for name in grants]
+    chosen_grants = [GRANTS[name] for name in grants]
     return Profile(
         workspace=str(workspace),
-        reads=_full((*reads, *(path for grant in given for path in grant.reads))),
-        writes=_full((*writes, *(path for grant in given for path in grant.opened()))),
+        reads=_full((*reads, *(path for grant in chosen_grants for path in grant.reads))),
+        writes=_full((*writes, *(path for grant in chosen_grants for path in grant.opened()))),
         private=_private(workspace),
         network=network,
-        unix_sockets=any(grant.unix_sockets for grant in given),
-        signals=any(grant.signals for grant in given),
+        unix_sockets=any(grant.unix_sockets for grant in chosen_grants),
+        signals=any(grant.signals for grant in chosen_grants),
     )
 
 
 def folders_of_programs(search_path: Iterable[str]) -> tuple[str, ...]:
     """Return what programs need that lie in folders of the search path: these, and the libraries beside them."""
-    found: list[str] = []
+    folders: list[str] = []
     for folder in search_path:
         beside = Path(folder).parent
-        found.append(folder)
+        folders.append(folder)
         if Path(folder).name == "shims":  # of pyenv, rbenv, asdf: each calls the version manager, which lies beside
-            found.append(str(beside))
+            folders.append(str(beside))
         if Path(folder).name == ".bin" and beside.name == "node_modules":  # npm's links into the packages beside
-            found.append(str(beside))
+            folders.append(str(beside))
         if Path(folder).name == "bin":
-            found += _virtual_environment(beside) or [str(beside / "lib")]
-    return tuple(found)
+            folders += _virtual_environment(beside) or [str(beside / "lib")]
+    return tuple(folders)
 
 
 def _virtual_environment(folder: Path) -> list[str]:
@@ -226,10 +226,10 @@ def _virtual_environment(folder: Path) -> list[str]:
 
 def folders_of_interpreter(program: str) -> tuple[str, ...]:
     """Return what a Python needs to start: its own installation, and the one that its environment was made from."""
-    found = [program, *((sys.prefix, sys.base_prefix) if program == sys.executable else ())]
+    folders = [program, *((sys.prefix, sys.base_prefix) if program == sys.executable else ())]
     for path in (program, os.path.realpath(program)):
-        found += [str(Path(path).parent), *folders_of_programs([str(Path(path).parent)])]
-    return tuple(dict.fromkeys(found))
+        folders += [str(Path(path).parent), *folders_of_programs([str(Path(path).parent)])]
+    return tuple(dict.fromkeys(folders))
 
 
 def folder_to_change(folder: Path) -> tuple[str, ...]:
@@ -243,8 +243,8 @@ def folder_to_change(folder: Path) -> tuple[str, ...]:
 
 
 def _private(workspace: Path) -> tuple[str, ...]:
-    found = (*private_places(os.environ, Path.home()), *support.private())
-    return tuple(dict.fromkeys(str(place) for place in found if place != workspace))
+    private = (*private_places(os.environ, Path.home()), *support.private())
+    return tuple(dict.fromkeys(str(place) for place in private if place != workspace))
 
 
 def _full(paths: tuple[str, ...]) -> tuple[str, ...]:

@@ -28,12 +28,20 @@ _SHOWN: Final = (
 async def list_containers(
     engine: Engine, limits: policy.DockerLimits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    found = await engine.get("/containers/json", all=bool(arguments.get("all", False)))
+    containers = await engine.get("/containers/json", all=bool(arguments.get("all", False)))
     rows = []
-    for one in found:
-        names = [str(name).removeprefix("/") for name in one.get("Names") or ()]
-        if policy.container(limits, names, one.get("Labels")):
-            rows.append((",".join(names), str(one["Image"]), str(one["Status"]), _ports(one), str(one["Id"])[:12]))
+    for container in containers:
+        names = [str(name).removeprefix("/") for name in container.get("Names") or ()]
+        if policy.container(limits, names, container.get("Labels")):
+            rows.append(
+                (
+                    ",".join(names),
+                    str(container["Image"]),
+                    str(container["Status"]),
+                    _ports(container),
+                    str(container["Id"])[:12],
+                )
+            )
     return table(("name", "image", "status", "ports", "id"), rows, "No containers.")
 
 
@@ -107,10 +115,10 @@ async def logs(
 async def stats(
     engine: Engine, limits: policy.DockerLimits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    found = await container_of(engine, limits, arguments["container"])
-    if not (found.get("State") or {}).get("Running"):
-        raise policy.DockerRefused(f"The container {str(found['Name']).removeprefix('/')} does not run")
-    raw = await engine.get(f"/containers/{found['Id']}/stats", stream=False)
+    container = await container_of(engine, limits, arguments["container"])
+    if not (container.get("State") or {}).get("Running"):
+        raise policy.DockerRefused(f"The container {str(container['Name']).removeprefix('/')} does not run")
+    raw = await engine.get(f"/containers/{container['Id']}/stats", stream=False)
     if not (raw.get("memory_stats") or {}).get("usage"):
         raise EngineError("The engine has no figures for this container (its host's control groups give none)")
     return described(usage(raw), context.output_limit)
@@ -156,17 +164,19 @@ async def restart(
 async def _do(
     engine: Engine, limits: policy.DockerLimits, arguments: dict[str, Any], verb: str, done: str, **query: Any
 ) -> ToolResult:
-    found = await container_of(engine, limits, arguments["container"])
-    await engine.call("POST", f"/containers/{found['Id']}/{verb}", query, within=ANSWER + query.get("t", 0))
-    return ToolResult(f"{done} {str(found['Name']).removeprefix('/')}.")
+    container = await container_of(engine, limits, arguments["container"])
+    await engine.call("POST", f"/containers/{container['Id']}/{verb}", query, within=ANSWER + query.get("t", 0))
+    return ToolResult(f"{done} {str(container['Name']).removeprefix('/')}.")
 
 
 async def remove(
     engine: Engine, limits: policy.DockerLimits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    found = await container_of(engine, limits, arguments["container"])
-    await engine.call("DELETE", f"/containers/{found['Id']}", {"force": bool(arguments.get("force", False)), "v": True})
-    return ToolResult(f"Removed {str(found['Name']).removeprefix('/')}.")
+    container = await container_of(engine, limits, arguments["container"])
+    await engine.call(
+        "DELETE", f"/containers/{container['Id']}", {"force": bool(arguments.get("force", False)), "v": True}
+    )
+    return ToolResult(f"Removed {str(container['Name']).removeprefix('/')}.")
 
 
 _SECONDS: Final = {

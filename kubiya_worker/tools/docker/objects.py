@@ -80,10 +80,12 @@ async def pull_image(
             async for chunk in chunks:
                 *lines, held = (held + chunk).split(b"\n")
                 for line in filter(None, map(bytes.strip, lines)):
-                    said = json.loads(line)
-                    if said.get("error"):
-                        raise EngineError(f"{reference} cannot be pulled: {' '.join(str(said['error']).split())[:500]}")
-                    last = str(said.get("status") or last)
+                    progress = json.loads(line)
+                    if progress.get("error"):
+                        raise EngineError(
+                            f"{reference} cannot be pulled: {' '.join(str(progress['error']).split())[:500]}"
+                        )
+                    last = str(progress.get("status") or last)
     except TimeoutError:
         raise EngineError(f"{reference} was not pulled within {PULLING:g} seconds") from None
     return ToolResult(f"Pulled {reference}. {last}".strip())
@@ -104,11 +106,11 @@ def _path(reference: str) -> str:
 async def list_volumes(
     engine: Engine, limits: policy.DockerLimits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    found = (await engine.get("/volumes")).get("Volumes") or ()
+    volumes = (await engine.get("/volumes")).get("Volumes") or ()
     rows = [
-        (str(one["Name"]), str(one["Driver"]), policy.device(one), str(one.get("CreatedAt") or ""))
-        for one in found
-        if policy.allowed(limits.volumes, str(one["Name"]))
+        (str(volume["Name"]), str(volume["Driver"]), policy.device(volume), str(volume.get("CreatedAt") or ""))
+        for volume in volumes
+        if policy.allowed(limits.volumes, str(volume["Name"]))
     ]
     return table(("volume", "driver", "stands for", "created"), rows, "No volumes.")
 
@@ -116,11 +118,11 @@ async def list_volumes(
 async def inspect_volume(
     engine: Engine, limits: policy.DockerLimits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    found = await engine.get(f"/volumes/{_volume(limits, arguments)}")
-    shown = {key.lower(): found.get(key) for key in ("Name", "Driver", "CreatedAt", "Labels", "Mountpoint", "Scope")}
-    users = await engine.get("/containers/json", all=True, filters={"volume": [found["Name"]]})
+    details = await engine.get(f"/volumes/{_volume(limits, arguments)}")
+    shown = {key.lower(): details.get(key) for key in ("Name", "Driver", "CreatedAt", "Labels", "Mountpoint", "Scope")}
+    users = await engine.get("/containers/json", all=True, filters={"volume": [details["Name"]]})
     names = [str(name).removeprefix("/") for one in users for name in one.get("Names") or ()]
-    return described({**shown, "stands_for": policy.device(found), "used_by": names}, context.output_limit)
+    return described({**shown, "stands_for": policy.device(details), "used_by": names}, context.output_limit)
 
 
 async def create_volume(
@@ -193,9 +195,9 @@ async def create_network(
 async def remove_network(
     engine: Engine, limits: policy.DockerLimits, arguments: dict[str, Any], context: ToolContext
 ) -> ToolResult:
-    found = await _network(engine, limits, arguments)
-    await engine.call("DELETE", f"/networks/{found['Id']}")
-    return ToolResult(f"Removed the network {found['Name']}.")
+    network = await _network(engine, limits, arguments)
+    await engine.call("DELETE", f"/networks/{network['Id']}")
+    return ToolResult(f"Removed the network {network['Name']}.")
 
 
 async def connect(
@@ -220,9 +222,11 @@ async def _join(
 
 
 async def _network(engine: Engine, limits: policy.DockerLimits, arguments: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = await engine.get(f"/networks/{segment(policy.name(str(arguments['network']), 'network'))}")
-    policy.check(limits.networks, str(found["Name"]), "network")
-    return found
+    network: dict[str, Any] = await engine.get(
+        f"/networks/{segment(policy.name(str(arguments['network']), 'network'))}"
+    )
+    policy.check(limits.networks, str(network["Name"]), "network")
+    return network
 
 
 _BOTH: Final = {**_NETWORK, "container": text("Name or id")}

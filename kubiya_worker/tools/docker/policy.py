@@ -54,9 +54,9 @@ class DockerLimits:
     local: bool = True  # the engine shares this host's file system, so links in it can be resolved
 
 
-def image(limits: DockerLimits, given: str) -> str:
+def image(limits: DockerLimits, reference: str) -> str:
     """Return the reference of an allowed image, with a tag or a digest; raise DockerRefused."""
-    text = given.strip()
+    text = reference.strip()
     if _ID.fullmatch(text):
         if limits.images == ANY:
             return text
@@ -95,20 +95,20 @@ def familiar(reference: str) -> str:
     return reference.removeprefix("library/")
 
 
-def name(given: str, what: str) -> str:
+def name(text: str, kind: str) -> str:
     """Return a valid name or id; whether it may be used is decided later by the name that the engine gives."""
-    if not _NAME.fullmatch(given):
-        raise DockerRefused(f"{given[:80]!r} is no name of a {what}")
-    return given
+    if not _NAME.fullmatch(text):
+        raise DockerRefused(f"{text[:80]!r} is no name of a {kind}")
+    return text
 
 
-def allowed(patterns: Iterable[str], given: str) -> bool:
-    return any(fnmatch.fnmatchcase(given, pattern) for pattern in patterns)
+def allowed(patterns: Iterable[str], name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def check(patterns: tuple[str, ...], given: str, what: str) -> None:
-    if not allowed(patterns, given):
-        raise DockerRefused(f"The {what} {given} is not one of `allowed_{what}s` ({', '.join(patterns)})")
+def check(patterns: tuple[str, ...], name: str, kind: str) -> None:
+    if not allowed(patterns, name):
+        raise DockerRefused(f"The {kind} {name} is not one of `allowed_{kind}s` ({', '.join(patterns)})")
 
 
 def container(limits: DockerLimits, names: Iterable[str], labels: Mapping[str, str] | None) -> bool:

@@ -49,8 +49,8 @@ async def run_container(
         if background:
             await engine.call("POST", f"/containers/{created['Id']}/start")
             left_running = True
-            found = await engine.get(f"/containers/{created['Id']}/json")
-            name = str(found["Name"]).removeprefix("/")
+            details = await engine.get(f"/containers/{created['Id']}/json")
+            name = str(details["Name"]).removeprefix("/")
             return ToolResult(f"{name} was started ({created['Id'][:12]}).", metadata={"container": name}, taints=False)
         return await _follow(engine, created["Id"], timeout, context)
     except EngineError as error:
@@ -192,11 +192,11 @@ async def network_mode(engine: Engine, limits: policy.DockerLimits, name: str | 
         if not limits.host_namespaces:
             raise policy.DockerRefused("The host's network may not be shared (`allow_host_namespaces`)")
         return "host"
-    found = await engine.get(f"/networks/{segment(policy.name(name, 'network'))}")
-    if found.get("Driver") == "host":
+    details = await engine.get(f"/networks/{segment(policy.name(name, 'network'))}")
+    if details.get("Driver") == "host":
         raise policy.DockerRefused("The host's network is asked for by its name, `host`")
-    policy.check(limits.networks, str(found["Name"]), "network")
-    return "default" if found["Name"] == "bridge" else str(found["Id"])
+    policy.check(limits.networks, str(details["Name"]), "network")
+    return "default" if details["Name"] == "bridge" else str(details["Id"])
 
 
 async def _mount(engine: Engine, limits: policy.DockerLimits, mount: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,12 +216,12 @@ async def _mount(engine: Engine, limits: policy.DockerLimits, mount: Mapping[str
 async def refuse_volume(engine: Engine, limits: policy.DockerLimits, name: str) -> None:
     """Raise DockerRefused for a volume that stands for a folder of the host, or that holds a worker's keys."""
     try:
-        found = await engine.get(f"/volumes/{segment(name)}")
+        details = await engine.get(f"/volumes/{segment(name)}")
     except EngineError as error:
         if error.status == 404:
             return
         raise
-    stands_for = policy.device(found)
+    stands_for = policy.device(details)
     if stands_for and policy.host_path(limits, stands_for) is None:
         raise policy.DockerRefused(
             f"The volume {name} stands for {stands_for[:200]}, which `allowed_host_paths` has not"
@@ -241,11 +241,11 @@ def _port(key: str, value: Any, limits: policy.DockerLimits) -> tuple[str, list[
 
 def _variables(arguments: Mapping[str, Any]) -> list[str] | None:
     """Return the variables of a container's program, among them the trace that the call belongs to."""
-    given = {**current.variables(), **(arguments.get("environment") or {})}
-    for name in given:
+    environment = {**current.variables(), **(arguments.get("environment") or {})}
+    for name in environment:
         if not _VARIABLE.fullmatch(name):
             raise policy.DockerRefused(f"{name[:80]!r} is no name of a variable")
-    return [f"{name}={value}" for name, value in given.items()] or None
+    return [f"{name}={value}" for name, value in environment.items()] or None
 
 
 async def _sweep(engine: Engine) -> None:

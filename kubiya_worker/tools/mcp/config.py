@@ -229,30 +229,30 @@ def _known_values(raw: Mapping[str, Any], wrong: Wrong) -> tuple[dict[str, Any],
     return values, ignored
 
 
-def _transport(given: Mapping[str, Any], wrong: Wrong) -> str:
-    kind = str(given.get("type") or ("stdio" if given.get("command") else "http"))
+def _transport(server: Mapping[str, Any], wrong: Wrong) -> str:
+    kind = str(server.get("type") or ("stdio" if server.get("command") else "http"))
     transport = TRANSPORTS.get(kind.lower())
-    if transport is None or (transport == "stdio") != bool(given.get("command")):
+    if transport is None or (transport == "stdio") != bool(server.get("command")):
         raise wrong(f"`type` {kind!r} does not fit; it is stdio with a `command`, http or sse with a `url`")
     return transport
 
 
-def _args(given: Mapping[str, Any], wrong: Wrong) -> tuple[str, ...]:
-    args = given.get("args", [])
+def _args(server: Mapping[str, Any], wrong: Wrong) -> tuple[str, ...]:
+    args = server.get("args", [])
     if not isinstance(args, (list, tuple)) or not all(isinstance(item, (str, int, float)) for item in args):
         raise wrong("`args` is not a list of strings")
     return tuple(map(_text, args))
 
 
-def _names(given: Mapping[str, Any], key: str, default: tuple[str, ...], wrong: Wrong) -> tuple[str, ...]:
-    names = given.get(key, default)
+def _names(server: Mapping[str, Any], key: str, default: tuple[str, ...], wrong: Wrong) -> tuple[str, ...]:
+    names = server.get(key, default)
     if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
         raise wrong(f"`{key}` is not a list of names")
     return tuple(names)
 
 
-def _strings(given: Mapping[str, Any], key: str, wrong: Wrong) -> dict[str, str]:
-    value = given.get(key, {})
+def _strings(server: Mapping[str, Any], key: str, wrong: Wrong) -> dict[str, str]:
+    value = server.get(key, {})
     if not isinstance(value, Mapping):
         raise wrong(f"`{key}` is not an object")
     for name, member in value.items():
@@ -266,8 +266,8 @@ def _text(value: str | float) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _oauth(given: Mapping[str, Any], wrong: Wrong) -> dict[str, str]:
-    oauth = _strings(given, "oauth", wrong)
+def _oauth(server: Mapping[str, Any], wrong: Wrong) -> dict[str, str]:
+    oauth = _strings(server, "oauth", wrong)
     if not oauth:
         return {}
     for key in oauth:
@@ -279,8 +279,8 @@ def _oauth(given: Mapping[str, Any], wrong: Wrong) -> dict[str, str]:
     return oauth
 
 
-def _seconds(given: Mapping[str, Any], key: str, default: float, most: float, wrong: Wrong) -> float:
-    value = given.get(key, default)
+def _seconds(server: Mapping[str, Any], key: str, default: float, most: float, wrong: Wrong) -> float:
+    value = server.get(key, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= most:
         raise wrong(f"`{key}` is not a number of seconds from 1 to {most:g}")
     return float(value)

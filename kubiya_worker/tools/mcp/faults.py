@@ -86,28 +86,28 @@ def reason_of(body: bytes, content_type: str) -> str:
     """Return the reason in an error's body, on one short line."""
     text = body[:65_536].decode("utf-8", "replace")
     try:
-        said = _text_of(json.loads(text))
+        reason = _text_of(json.loads(text))
     except ValueError:
-        said = (
+        reason = (
             re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I) if "html" in content_type else text
         )
-    return " ".join(said.split())[:REASON]
+    return " ".join(reason.split())[:REASON]
 
 
 def challenge_of(header: str | None) -> str:
     """Return what `WWW-Authenticate` says is wrong with the token (RFC 6750)."""
     fields = dict(_FIELDS.findall(header or ""))
-    said = [fields.get("error_description") or fields.get("error", "")]
-    said += [f"it asks for the scope {fields['scope']!r}"] if fields.get("scope") else []
-    return "; ".join(part for part in said if part)[:REASON]
+    parts = [fields.get("error_description") or fields.get("error", "")]
+    parts += [f"it asks for the scope {fields['scope']!r}"] if fields.get("scope") else []
+    return "; ".join(part for part in parts if part)[:REASON]
 
 
 def _text_of(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):
-        found = (_text_of(value[key]) for key in _WORDS if value.get(key))
-        return next(filter(None, found), "") or json.dumps(value)[:REASON]
+        texts = (_text_of(value[key]) for key in _WORDS if value.get(key))
+        return next(filter(None, texts), "") or json.dumps(value)[:REASON]
     return json.dumps(value)[:REASON] if value else ""
 
 

@@ -117,8 +117,8 @@ class McpHttpClient(httpx2.AsyncClient):
         answers = [found for found in messages_in(text) or unreadable(text) if "method" not in found]
         answer = next((found for found in answers if found.get("id") == number), None) or next(iter(answers), None)
         if answer is None:
-            said = reason_of(response.content, response.headers.get("content-type", ""))
-            reason = f"no MCP message but {said!r}" if said else "without the answer that is due"
+            reason_given = reason_of(response.content, response.headers.get("content-type", ""))
+            reason = f"no MCP message but {reason_given!r}" if reason_given else "without the answer that is due"
             return self._error_response(request, message, HttpFault(reason, status=response.status_code))
         return httpx2.Response(200, json={**answer, "id": number}, headers=headers, request=request)
 

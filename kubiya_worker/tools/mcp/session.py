@@ -120,10 +120,10 @@ class McpSession:
             try:
                 return work.result()
             except Exception as error:
-                told = self._our_error(error)
-                if told is error:
+                fault = self._our_error(error)
+                if fault is error:
                     raise
-                raise told from error
+                raise fault from error
         finally:
             if not work.done():
                 work.cancel()
@@ -239,8 +239,8 @@ class McpSession:
                 return None
             if link.ended.is_set():
                 raise Unavailable("it ended before it answered")
-            told = self._our_error(error) if isinstance(error, Exception) else Unavailable(str(error))
-            return told if isinstance(told, WorkerError) else Unavailable(" ".join(str(told).split())[:300])
+            fault = self._our_error(error) if isinstance(error, Exception) else Unavailable(str(error))
+            return fault if isinstance(fault, WorkerError) else Unavailable(" ".join(str(fault).split())[:300])
         finally:
             for task in (opening, *waits):
                 task.cancel()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from kubiya_worker.tools.shell.options import NO_FILE, Arguments, Given, Options, Place
+from kubiya_worker.tools.shell.options import NO_FILE, Arguments, Options, ParsedArguments, Place
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,25 @@ class ChangedFiles:
         """Return what the program must not get; None when there is nothing."""
         if self.responses and (file := next((word for word in arguments if word.startswith("@")), "")):
             return f"{file[:80]}, which is a file with further arguments"
-        given = self.options.read(arguments, place)
-        changed = self.changed(given)
-        if self.links and changed == given.operands and self.options.writes:  # a link at the end is a folder to go into
-            return given.refused or _outside(changed[:-1], place, links=True) or _outside(changed[-1:], place)
-        return given.refused or _outside(changed, place, links=self.links)
+        parsed = self.options.read(arguments, place)
+        changed = self.changed(parsed)
+        if (
+            self.links and changed == parsed.operands and self.options.writes
+        ):  # a link at the end is a folder to go into
+            return parsed.refused or _outside(changed[:-1], place, links=True) or _outside(changed[-1:], place)
+        return parsed.refused or _outside(changed, place, links=self.links)
 
-    def changed(self, given: Given) -> tuple[str, ...]:
+    def changed(self, parsed: ParsedArguments) -> tuple[str, ...]:
         """Return the operands that are changed."""
-        if self.always_reads or (given.has(*self.reads) and not given.has(*self.every)):
+        if self.always_reads or (parsed.has(*self.reads) and not parsed.has(*self.every)):
             return ()
-        if not self.last or given.has(*self.every):
-            return given.operands
-        if given.has(*self.into):
-            return _below(given.operands, given.values(*self.into))
-        if len(given.operands) < 2:
+        if not self.last or parsed.has(*self.every):
+            return parsed.operands
+        if parsed.has(*self.into):
+            return _below(parsed.operands, parsed.values(*self.into))
+        if len(parsed.operands) < 2:
             return ()
-        return (given.operands[-1], *_below(given.operands[:-1], given.operands[-1:]))
+        return (parsed.operands[-1], *_below(parsed.operands[:-1], parsed.operands[-1:]))
 
 
 def _below(sources: Iterable[str], folders: Iterable[str]) -> tuple[str, ...]:
@@ -65,14 +67,14 @@ def _below(sources: Iterable[str], folders: Iterable[str]) -> tuple[str, ...]:
 
 
 def _outside(names: Iterable[str], place: Place, *, links: bool = False) -> str | None:
-    found = next((name for name in names if place.outside(name, links=links)), None)
-    return None if found is None else f"{found[:80]}, which it would change outside of the workspace"
+    outside = next((name for name in names if place.outside(name, links=links)), None)
+    return None if outside is None else f"{outside[:80]}, which it would change outside of the workspace"
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as found:
-            return list(found)
+        with os.scandir(folder) as refused:
+            return list(refused)
     except OSError:
         return []  # what this user may not read, the program may not read either
 
@@ -99,13 +101,13 @@ def link_below(folder: str, place: Place) -> str | None:
 
 def copy(arguments: Arguments, place: Place) -> str | None:
     """Return what cp must not get. Below a folder that it copies into another, it writes through links there."""
-    if found := PROGRAMS["cp"].check(arguments, place):
-        return found
-    given = PROGRAMS["cp"].options.read(arguments, place)
-    recursive = given.has("-r", "-R", "-a", "--recursive", "--archive")
-    sources, targets = given.operands[:-1], given.operands[-1:]
-    if given.has(*_INTO):
-        sources, targets = given.operands, tuple(given.values(*_INTO))
+    if refused := PROGRAMS["cp"].check(arguments, place):
+        return refused
+    parsed = PROGRAMS["cp"].options.read(arguments, place)
+    recursive = parsed.has("-r", "-R", "-a", "--recursive", "--archive")
+    sources, targets = parsed.operands[:-1], parsed.operands[-1:]
+    if parsed.has(*_INTO):
+        sources, targets = parsed.operands, tuple(parsed.values(*_INTO))
     pending = [
         (Path(place.cwd, source), Path(place.cwd, target, name))
         for source in (sources if recursive and not place.elsewhere else ())
@@ -265,12 +267,12 @@ PROGRAMS: Final[Mapping[str, ChangedFiles]] = {
 
 def links(arguments: Arguments, place: Place) -> str | None:
     """Return what ln must not get. A hard link is a second name of a file, so that file must lie inside too."""
-    given = _LN.read(arguments, place)
-    if given.refused:
-        return given.refused
-    if not given.has("-s", "--symbolic"):
-        return _outside(given.operands, place)
-    return _outside(ChangedFiles(_LN, last=True, into=_INTO).changed(given), place, links=True)
+    parsed = _LN.read(arguments, place)
+    if parsed.refused:
+        return parsed.refused
+    if not parsed.has("-s", "--symbolic"):
+        return _outside(parsed.operands, place)
+    return _outside(ChangedFiles(_LN, last=True, into=_INTO).changed(parsed), place, links=True)
 
 
 _LN: Final = Options(
@@ -303,8 +305,8 @@ _PATCH: Final = Options(
 
 def patch(arguments: Arguments, place: Place) -> str | None:
     """Return what patch must not get: ed scripts, version control, and files outside. It refuses such names itself."""
-    given = _PATCH.read(arguments, place)
-    return given.refused or _outside(given.operands[:1], place)
+    parsed = _PATCH.read(arguments, place)
+    return parsed.refused or _outside(parsed.operands[:1], place)
 
 
 _MKTEMP: Final = Options(
@@ -317,11 +319,11 @@ _MKTEMP: Final = Options(
 
 def mktemp(arguments: Arguments, place: Place) -> str | None:
     """Return what mktemp must not get."""
-    given = _MKTEMP.read(arguments, place)
-    if given.refused:
-        return given.refused
-    suffix = next((value for value in given.values("--suffix") if "/" in value), "")
-    return f"the suffix {suffix}" if suffix else _outside(given.operands, place)
+    parsed = _MKTEMP.read(arguments, place)
+    if parsed.refused:
+        return parsed.refused
+    suffix = next((value for value in parsed.values("--suffix") if "/" in value), "")
+    return f"the suffix {suffix}" if suffix else _outside(parsed.operands, place)
 
 
 _SEVEN_SWITCH: Final = re.compile(
@@ -350,15 +352,15 @@ def seven_zip(arguments: Arguments, place: Place) -> str | None:
     return _outside(changed, place) or (unpacked if command in ("e", "x") else None)
 
 
-def local_target(given: Given, place: Place) -> str | None:
+def local_target(parsed: ParsedArguments, place: Place) -> str | None:
     """Return the target of a copy (rsync, scp, sftp) that lies outside; one with a host before it lies elsewhere.
 
     A name that begins with a dash would be an option of the ssh client that they start.
     """
-    dashed = next((operand for operand in given.operands if operand.startswith("-")), "")
+    dashed = next((operand for operand in parsed.operands if operand.startswith("-")), "")
     if dashed:
         return f"the name {dashed[:80]}"
-    *sources, target = given.operands or [""]
+    *sources, target = parsed.operands or [""]
     if not sources or ":" in target.split("/")[0] or target.startswith(("rsync:", "scp:", "sftp:")):
         return None
     return _outside((target, *_below((source.rpartition(":")[2] for source in sources), (target,))), place)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from kubiya_worker.tools.shell.options import Given, Place
+from kubiya_worker.tools.shell.options import ParsedArguments, Place
 
 _CURL_ADDRESS: Final = re.compile(
     r"(?:(?:https?|ftps?|wss?|dict|ldaps?|imaps?|pop3s?|smtps?|sftp|scp|telnet|gophers?|mqtt|rtsp|tftp)://)?"
@@ -24,38 +24,38 @@ def names_of_addresses(addresses: Iterable[str], place: Place) -> str | None:
     return None
 
 
-def check(given: Given, place: Place) -> str | None:
+def check(parsed: ParsedArguments, place: Place) -> str | None:
     """Return what curl must not get: addresses of files, also in letters that curl itself decodes or expands."""
-    literal = given.has("-g", "--globoff")
-    for address in (*given.operands, *given.values("--url")):
+    literal = parsed.has("-g", "--globoff")
+    for address in (*parsed.operands, *parsed.values("--url")):
         text = re.sub(r"[\[\]{}]", "", address) if literal else address
         if not _CURL_ADDRESS.fullmatch(text) or re.match(r"\s*file:", text, re.IGNORECASE):
             return f"the address {address[:80]}"
-    for value in given.values("-T", "--upload-file"):
+    for value in parsed.values("-T", "--upload-file"):
         if not literal and re.search(r"[\[\]{}]", value):
             return f"-T {value[:80]}, which names files by a pattern"
-    for value in given.values("--url"):
+    for value in parsed.values("--url"):
         if value.startswith("@"):  # newer versions read addresses from that file
             return f"--url {value[:80]}, which is a list of addresses"
-    for value in given.values("--cert-type", "--key-type"):
+    for value in parsed.values("--cert-type", "--key-type"):
         if value.upper() not in ("PEM", "DER", "P12"):
             return f"the type {value[:40]}, which loads a library"
-    if given.has("-O", "--remote-name", "--remote-name-all"):
-        addresses = (*given.operands, *given.values("--url"))
+    if parsed.has("-O", "--remote-name", "--remote-name-all"):
+        addresses = (*parsed.operands, *parsed.values("--url"))
         if not literal and any(char in address for address in addresses for char in "[]{}"):
             return "-O with a pattern in the address, whose names are not known before"
         if found := names_of_addresses(addresses, place):
             return found
-    for value in given.values("-o", "--output"):
+    for value in parsed.values("-o", "--output"):
         if "#" in value:  # curl puts a part of the address there, which may lead elsewhere
             return f"-o {value[:80]}, whose name is not known before"
-    for value in given.values("-w", "--write-out"):
+    for value in parsed.values("-w", "--write-out"):
         if value.startswith("@") or "%output{" in value:
             return f"-w {value[:80]}, which reads or writes a file"
-    for value in given.values("-E", "--cert", "--key"):
+    for value in parsed.values("-E", "--cert", "--key"):
         if value.lower().startswith("pkcs11:"):
             return f"{value[:80]}, which loads a library"
-    for value in given.values("--proto", "--proto-redir"):
+    for value in parsed.values("--proto", "--proto-redir"):
         if "file" in value.lower() or "all" in value.lower():
             return f"--proto {value[:80]}, which allows addresses of files"
     return None

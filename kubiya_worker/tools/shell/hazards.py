@@ -28,15 +28,15 @@ from kubiya_worker.tools.shell import (
     subcommands,
 )
 from kubiya_worker.tools.shell.option_tables import TABLE
-from kubiya_worker.tools.shell.options import Arguments, Given, Place
+from kubiya_worker.tools.shell.options import Arguments, ParsedArguments, Place
 from kubiya_worker.tools.shell.process_list import check as ps
 
-Rule = Callable[[Given, Place], str | None]
+Rule = Callable[[ParsedArguments, Place], str | None]
 
 
 def _at_most(count: int, why: str) -> Rule:
-    def rule(given: Given, place: Place) -> str | None:
-        return f"{given.operands[count]}, {why}" if len(given.operands) > count else None
+    def rule(parsed: ParsedArguments, place: Place) -> str | None:
+        return f"{parsed.operands[count]}, {why}" if len(parsed.operands) > count else None
 
     return rule
 
@@ -44,34 +44,34 @@ def _at_most(count: int, why: str) -> Rule:
 def _without(pattern: str, why: str) -> Rule:
     compiled = re.compile(pattern, re.IGNORECASE | re.DOTALL)
 
-    def rule(given: Given, place: Place) -> str | None:
-        texts = (*given.operands, *(value for _, value in given.options))
+    def rule(parsed: ParsedArguments, place: Place) -> str | None:
+        texts = (*parsed.operands, *(value for _, value in parsed.options))
         return next((f"{text[:80]}, {why}" for text in texts if compiled.search(text)), None)
 
     return rule
 
 
-def _tar(given: Given, place: Place) -> str | None:
-    archive = given.values("-f", "--file")
+def _tar(parsed: ParsedArguments, place: Place) -> str | None:
+    archive = parsed.values("-f", "--file")
     for name in archive:
         if ":" in name.split("/")[0]:
             return f"{name}, which is an archive on another host"
-    reading = given.has("-t", "--list", "-d", "--diff", "--compare", "-x", "--extract", "--get")
+    reading = parsed.has("-t", "--list", "-d", "--diff", "--compare", "-x", "--extract", "--get")
     if not reading:
         outside = next((name for name in archive if place.outside(name)), "")
         return f"{outside}, which writes outside of the workspace" if outside else None
-    if given.has("-x", "--extract", "--get") and not given.has("-O", "--to-stdout"):
+    if parsed.has("-x", "--extract", "--get") and not parsed.has("-O", "--to-stdout"):
         if place.elsewhere:
             return "-x on another host, where it writes into the folder that it runs in"
-        if given.has("-P", "--absolute-names"):
+        if parsed.has("-P", "--absolute-names"):
             return "-P, by which an archive writes outside of the workspace"
-        folder, folders = place, [*given.values("--one-top-level")]
-        for name in given.values("-C", "--directory"):  # each one is seen from the one before it
+        folder, folders = place, [*parsed.values("--one-top-level")]
+        for name in parsed.values("-C", "--directory"):  # each one is seen from the one before it
             if folder.outside(name):
                 return f"{name}, which writes outside of the workspace"
             folder = Place(Path(os.path.realpath(folder.cwd / name)), place.roots)
         outside = next((name for name in folders if name and folder.outside(name)), "")
-        if given.has("-h", "--dereference"):
+        if parsed.has("-h", "--dereference"):
             return "-h, by which it would write through links"
         if outside:
             return f"{outside}, which writes outside of the workspace"
@@ -79,8 +79,8 @@ def _tar(given: Given, place: Place) -> str | None:
     return None
 
 
-def _date(given: Given, place: Place) -> str | None:
-    return next((f"{word}, which would set the clock" for word in given.operands if not word.startswith("+")), None)
+def _date(parsed: ParsedArguments, place: Place) -> str | None:
+    return next((f"{word}, which would set the clock" for word in parsed.operands if not word.startswith("+")), None)
 
 
 _PSQL_COMMAND: Final = re.compile(
@@ -88,45 +88,45 @@ _PSQL_COMMAND: Final = re.compile(
 )
 
 
-def _psql(given: Given, place: Place) -> str | None:
-    for text in given.values("-c", "--command"):
+def _psql(parsed: ParsedArguments, place: Place) -> str | None:
+    for text in parsed.values("-c", "--command"):
         if "\\" in text and not _PSQL_COMMAND.fullmatch(text):
             return f"{text[:80]}: of psql's own commands, only those that describe are allowed"
     return _without(r"\bprogram\b|pg_(read|ls|stat_file|execute)|lo_(im|ex)port|service=|passfile=", _REACHES)(
-        given, place
+        parsed, place
     )
 
 
-def _written_outside(given: Given, position: int, place: Place, *, every: bool = False) -> str | None:
+def _written_outside(parsed: ParsedArguments, position: int, place: Place, *, every: bool = False) -> str | None:
     """Return the operand at a position, or with `every` any operand, if it is a file outside of the workspace."""
-    names = given.operands if every else given.operands[position : position + 1]
+    names = parsed.operands if every else parsed.operands[position : position + 1]
     return next((f"{name}, which writes outside of the workspace" for name in names if place.outside(name)), None)
 
 
 _RPM_ASKS: Final = ("-q", "-V", "-K", "--query", "--verify", "--checksig", "--version", "--help")
 
 
-def _unzip(given: Given, place: Place) -> str | None:
-    if given.has("-l", "-v", "-t", "-p", "-z", "-Z"):
+def _unzip(parsed: ParsedArguments, place: Place) -> str | None:
+    if parsed.has("-l", "-v", "-t", "-p", "-z", "-Z"):
         return None
-    return next(filter(None, (changed_files.link_below(to, place) for to in given.values("-d") or ["."])), None)
+    return next(filter(None, (changed_files.link_below(to, place) for to in parsed.values("-d") or ["."])), None)
 
 
-def _openssl(given: Given, place: Place) -> str | None:
+def _openssl(parsed: ParsedArguments, place: Place) -> str | None:
     """Return a password that openssl would take from a file, a descriptor or its input."""
-    wrong = (value for value in given.values("-passin", "-passout") if not value.startswith(("pass:", "env:")))
+    wrong = (value for value in parsed.values("-passin", "-passout") if not value.startswith(("pass:", "env:")))
     return next((f"the password {value[:40]}: give it as pass:…" for value in wrong), None)
 
 
-def _zstd(given: Given, place: Place) -> str | None:
+def _zstd(parsed: ParsedArguments, place: Place) -> str | None:
     """Return a file beside which zstd would write, or which it would remove."""
-    reads = given.has("-c", "--stdout", "-t", "--test", "-l", "--list", "-o") and not given.has("--rm")
-    return None if reads else _written_outside(Given(operands=given.operands), 0, place, every=True)
+    reads = parsed.has("-c", "--stdout", "-t", "--test", "-l", "--list", "-o") and not parsed.has("--rm")
+    return None if reads else _written_outside(ParsedArguments(operands=parsed.operands), 0, place, every=True)
 
 
-def _jq(given: Given, place: Place) -> str | None:
+def _jq(parsed: ParsedArguments, place: Place) -> str | None:
     """Return a program of jq that loads files: only at its beginning can it name any."""
-    for text in given.operands:
+    for text in parsed.operands:
         program = text.lstrip()
         unclear = program.startswith("#") and re.search(r"\b(import|include|module)\b", program)
         if unclear or re.match(r"(import|include|module)\b", program):
@@ -145,15 +145,15 @@ _SQLITE_REACHES: Final = re.compile(
 )
 
 
-def _sqlite(given: Given, place: Place) -> str | None:
+def _sqlite(parsed: ParsedArguments, place: Place) -> str | None:
     """Return what sqlite3 must not get: commands that reach files, and a database outside that it could change."""
-    for text in (*given.operands, *(value for _, value in given.options)):
+    for text in (*parsed.operands, *(value for _, value in parsed.options)):
         if _SQLITE_REACHES.search(text) and not _DESCRIBES.fullmatch(text.strip()):
             return f"{text[:80]}, {_REACHES}"
-    for name in given.operands[:1]:
+    for name in parsed.operands[:1]:
         path = unquote(re.sub(r"[?#].*", "", name[5:])) if name.lower().startswith("file:") else name
         path = re.sub(r"^//(?:localhost)?(?=/)", "", path)
-        if name != ":memory:" and not given.has("-readonly", "--readonly") and place.outside(path):
+        if name != ":memory:" and not parsed.has("-readonly", "--readonly") and place.outside(path):
             return f"{name[:80]}, which lies outside of the workspace, unless with -readonly"
     return None
 
@@ -172,20 +172,20 @@ RULES: Final[Mapping[str, Rule]] = {
     "uniq": _at_most(1, _WRITES_IT),
     "xxd": _at_most(1, _WRITES_IT),
     "hostname": _at_most(0, "which would set the host's name"),
-    "split": lambda given, place: _written_outside(given, 1, place),
-    "zip": lambda given, place: _written_outside(given, 0, place),
+    "split": lambda parsed, place: _written_outside(parsed, 1, place),
+    "zip": lambda parsed, place: _written_outside(parsed, 0, place),
     "unzip": _unzip,
-    "man": lambda given, place: next(
+    "man": lambda parsed, place: next(
         (
             f"{page}: give the name of a page, not a file, which may take in others"
-            for page in given.operands
+            for page in parsed.operands
             if "/" in page
         ),
         None,
     ),
-    "rpm": lambda given, place: None if given.has(*_RPM_ASKS) else "anything but a question (-q, -V or -K)",
-    "tee": lambda given, place: next(
-        (f"{o}, outside of the workspace" for o in given.operands if place.outside(o)), None
+    "rpm": lambda parsed, place: None if parsed.has(*_RPM_ASKS) else "anything but a question (-q, -V or -K)",
+    "tee": lambda parsed, place: next(
+        (f"{o}, outside of the workspace" for o in parsed.operands if place.outside(o)), None
     ),
     "less": _without(r"^\+", "which is a command of less"),
     "more": _without(r"^\+", "which is a command of more"),
@@ -196,8 +196,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "jq": _jq,
     "sqlite3": _sqlite,
     "openssl": _openssl,
-    "cpio": lambda given, place: _written_outside(given, 0, place) if given.has("-p", "--pass-through") else None,
-    "wget": lambda given, place: curl_addresses.names_of_addresses(given.operands, place),
+    "cpio": lambda parsed, place: _written_outside(parsed, 0, place) if parsed.has("-p", "--pass-through") else None,
+    "wget": lambda parsed, place: curl_addresses.names_of_addresses(parsed.operands, place),
     "mysql": _without(
         r"\\[!.TPeRdGu]|(^|;)\s*(system|source|tee|pager|edit|nopager|prompt|delimiter)\b|\binto\s+(outfile|dumpfile)\b"
         r"|\bload_file\s*\(|\bload\s+(data|xml)\b",
@@ -243,14 +243,14 @@ def hazard(program: str, arguments: Arguments, place: Place | None = None) -> st
         return f"{program} is not run on another host: it writes into the folder that it runs in"
     check = CHECKS.get(program) or (compilers.check if compilers.NAME.fullmatch(program) else None)
     if check:
-        found = check(arguments, place)
-        return f"{program} is not run with {found}" if found else None
+        danger = check(arguments, place)
+        return f"{program} is not run with {danger}" if danger else None
     if program not in TABLE:
         return None
-    given = TABLE[program].read(_dashed(program, arguments), place)
+    parsed = TABLE[program].read(_dashed(program, arguments), place)
     rule = RULES.get(program)
-    found = given.refused or (rule(given, place) if rule else None)
-    return f"{program} is not run with {found}" if found else None
+    danger = parsed.refused or (rule(parsed, place) if rule else None)
+    return f"{program} is not run with {danger}" if danger else None
 
 
 def _dashed(program: str, arguments: Arguments) -> Arguments:

@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Given:
+class ParsedArguments:
     """The options and operands that a program was given. `refused` says why it must not run with them."""
 
     options: tuple[tuple[str, str], ...] = ()
@@ -83,7 +83,7 @@ class Options:
         object.__setattr__(self, "_long", frozenset(self.long.split()))
         object.__setattr__(self, "_words", frozenset(self.words.split()))
 
-    def read(self, arguments: Arguments, place: Place) -> Given:
+    def read(self, arguments: Arguments, place: Place) -> ParsedArguments:
         """Return what is given; `refused` names the first option that is not known, or a file outside."""
         options: list[tuple[str, str]] = []
         operands: list[str] = []
@@ -101,16 +101,18 @@ class Options:
                 continue
             found = self._option(argument, rest)
             if isinstance(found, str):
-                return Given(refused=f"the option {found}, which is none of those that are allowed")
+                return ParsedArguments(refused=f"the option {found}, which is none of those that are allowed")
             options += found
         writes = self.writes.split()
         for name, value in options:
             # Some version may take no value behind `name`, and read an option here.
             if value.partition("=")[0] in writes:
-                return Given(refused=f"{value[:80]} behind {name}, where it is not clear whether it is a value")
+                return ParsedArguments(
+                    refused=f"{value[:80]} behind {name}, where it is not clear whether it is a value"
+                )
             if name in writes and place.outside(value):
-                return Given(refused=f"{name} {value[:80]}, which writes outside of the workspace")
-        return Given(tuple(options), tuple(operands))
+                return ParsedArguments(refused=f"{name} {value[:80]}, which writes outside of the workspace")
+        return ParsedArguments(tuple(options), tuple(operands))
 
     def _option(self, argument: str, rest: list[str]) -> list[tuple[str, str]] | str:
         """Return the options in one argument, or the one that is not known. Takes a value from `rest`."""
