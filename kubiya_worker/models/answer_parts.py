@@ -83,7 +83,7 @@ def _entry(part: pai.ThinkingPart | pai.TextPart | pai.ToolCallPart, **fields: A
     return {name: value for name, value in {**fields, **about}.items() if value is not None}
 
 
-def _in_usual_order(found: Sequence[Entry]) -> bool:
+def _in_usual_order(entries: Sequence[Entry]) -> bool:
     """Return whether thoughts come first, then at most one text, then calls."""
-    order = [1 if "content" in entry else 2 if "text" in entry else 3 for entry in found]
+    order = [1 if "content" in entry else 2 if "text" in entry else 3 for entry in entries]
     return order == sorted(order) and order.count(2) <= 1

@@ -55,14 +55,18 @@ class Compatibility:
     def with_(self, other: Compatibility) -> Compatibility:
         """Return these settings replaced by those of `other`, the two maps key by key."""
         merged: dict[str, Any] = {}
-        for one in fields(self):
-            mine, theirs = getattr(self, one.name), getattr(other, one.name)
-            merged[one.name] = {**mine, **theirs} if isinstance(mine, Mapping) else mine if theirs is None else theirs
+        for option in fields(self):
+            mine, theirs = getattr(self, option.name), getattr(other, option.name)
+            merged[option.name] = (
+                {**mine, **theirs} if isinstance(mine, Mapping) else mine if theirs is None else theirs
+            )
         return Compatibility(**merged)
 
     def wire(self) -> str:
         """Return all settings as one line of text, which differs for different settings."""
-        return json.dumps({one.name: getattr(self, one.name) for one in fields(self)}, sort_keys=True, default=str)
+        return json.dumps(
+            {option.name: getattr(self, option.name) for option in fields(self)}, sort_keys=True, default=str
+        )
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -184,7 +188,7 @@ class Endpoints:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return tuple(secret for one in (self.common, *self.single.values()) for secret in one.secrets)
+        return tuple(secret for each in (self.common, *self.single.values()) for secret in each.secrets)
 
 
 def load(path: str | None, environ: Mapping[str, str]) -> Endpoints:
@@ -214,5 +218,5 @@ def load(path: str | None, environ: Mapping[str, str]) -> Endpoints:
 
 
 def _wrong(where: str, what: str) -> ConfigurationError:
-    told = what if len(what) <= 200 else f"{what[:200]}…"
-    return ConfigurationError(f"{where} {told}", remedy="See docs/models.md, compatibility settings")
+    shown = what if len(what) <= 200 else f"{what[:200]}…"
+    return ConfigurationError(f"{where} {shown}", remedy="See docs/models.md, compatibility settings")

@@ -106,8 +106,8 @@ class EventReading:
         if isinstance(error, ModelError):
             return error
         place, secrets = self._connection.place, self._connection.secrets
-        found = native_faults.fault(error, place, streaming=True, secrets=secrets)
-        return found or faults.unreadable(error, place, secrets)
+        fault = native_faults.fault(error, place, streaming=True, secrets=secrets)
+        return fault or faults.unreadable(error, place, secrets)
 
     def _paid(self, error: ModelError) -> ModelError:
         error.usage, error.model = conversion.to_usage(self._response.usage), self._response.model_name or ""

@@ -116,9 +116,9 @@ def no_stream(report: ProviderReport, place: str, secrets: Iterable[str] = ()) -
     wrong = None if report.page else embedded_errors.error_in(body)
     if wrong is not None:
         status = embedded_errors.status_of(wrong)
-        found = reported(ProviderReport(status, wrong, report.headers, in_stream=True), place, secrets)
-        if status is not None or found.kind != base.BAD_REQUEST:
-            return found
+        fault = reported(ProviderReport(status, wrong, report.headers, in_stream=True), place, secrets)
+        if status is not None or fault.kind != base.BAD_REQUEST:
+            return fault
     return ModelError(
         f"The answer of {place} is no stream of a model's answer: {clean(report.summary, secrets)}",
         kind=base.BAD_ANSWER,

@@ -43,7 +43,7 @@ class NativeEndpoint:
     def fault(self, error: Exception, *, streaming: bool) -> Exception:
         """Return the ModelError for an error of `open`; the error itself when it is a bug of ours."""
         place, secrets = self._connection.place, self._connection.secrets
-        found = native_faults.fault(error, place, streaming=streaming, secrets=secrets)
-        if found is None and not streaming:
+        fault = native_faults.fault(error, place, streaming=streaming, secrets=secrets)
+        if fault is None and not streaming:
             return faults.unsendable(error, place, secrets)
-        return found or error
+        return fault or error

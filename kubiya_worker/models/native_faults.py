@@ -39,10 +39,10 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
     if isinstance(error, pai.ModelConnectionError):
         return faults.broke_off(place, words) if streaming else faults.unreachable(place, words)
     if isinstance(error, (pai.ModelAPIError, pai.UnexpectedModelBehavior)):
-        found = faults.broke_off(place, words, tries=FEW)
+        fault = faults.broke_off(place, words, tries=FEW)
         if not streaming:
-            found.remedy = "Try again; if it stays, check the endpoint's address"
-        return found
+            fault.remedy = "Try again; if it stays, check the endpoint's address"
+        return fault
     if type(error).__name__ in _NO_CREDENTIALS:
         return ModelError(f"There is no valid key for {place}", kind=base.AUTH, remedy=remedies.key(place))
     if isinstance(error, pai.UserError):

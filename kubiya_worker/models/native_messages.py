@@ -29,18 +29,18 @@ _UNSIGNED: Final = ("google",)  # whose thoughts may come back without a signatu
 
 def fitted(messages: Sequence[pai.ModelMessage], provider: str) -> list[pai.ModelMessage]:
     """Return the conversation as `provider` (Connection.provider) accepts it."""
-    found: list[pai.ModelMessage] = []
+    converted: list[pai.ModelMessage] = []
     names: dict[str, str] = {}  # of the tools that were called, by the call's id
     for message in messages:
         if isinstance(message, pai.ModelResponse):
-            if not any(isinstance(before, pai.ModelRequest) and _speaks(before) for before in found):
-                found.append(pai.ModelRequest(parts=[pai.UserPromptPart(content=BEGINNING)]))
+            if not any(isinstance(before, pai.ModelRequest) and _speaks(before) for before in converted):
+                converted.append(pai.ModelRequest(parts=[pai.UserPromptPart(content=BEGINNING)]))
             kept = [part for part in message.parts if _goes_back(part, provider)]
             names |= {part.tool_call_id: part.tool_name for part in kept if isinstance(part, pai.ToolCallPart)}
-            found.append(replace(message, parts=[_answered(part) for part in kept]))
+            converted.append(replace(message, parts=[_answered(part) for part in kept]))
         else:
-            found.append(replace(message, parts=[_asked(part, names) for part in message.parts]))
-    return found
+            converted.append(replace(message, parts=[_asked(part, names) for part in message.parts]))
+    return converted
 
 
 def sendable_id(call_id: str) -> str:

@@ -94,8 +94,8 @@ class Prices:
         own_price = self._price_of(model)
         if own_price is not None:
             return own_price.context
-        found = _public(model)
-        return None if found is None else found.window
+        price = _public(model)
+        return None if price is None else price.window
 
     def own_context(self, model: str) -> int | None:
         """Return the window that the worker's own table gives the model."""
@@ -142,10 +142,10 @@ def _public(model: str) -> _Public | None:
 
     for name in _names(model):
         try:
-            found = calc_price(Tokens(input_tokens=0, output_tokens=0), model_ref=name)
+            price = calc_price(Tokens(input_tokens=0, output_tokens=0), model_ref=name)
         except LookupError:
             continue
-        return _Public(name, found.provider.id, found.model.context_window)
+        return _Public(name, price.provider.id, price.model.context_window)
     return None
 
 
@@ -160,5 +160,5 @@ def _public_nanos(model: _Public, usage: Usage, retention: str) -> int:
         cache_write_tokens=usage.cache_creation_tokens,
         **({"cache_write_1h_tokens": usage.cache_creation_tokens} if retention == HOUR else {}),
     )
-    found = calc_price(tokens, model_ref=model.reference, provider_id=model.provider)
-    return round(found.total_price * 1_000_000_000)
+    price = calc_price(tokens, model_ref=model.reference, provider_id=model.provider)
+    return round(price.total_price * 1_000_000_000)

@@ -193,8 +193,8 @@ def words_of(text: str) -> str:
     text = html.unescape(text) if "&lt;" in text else text
     markup = _MARKUP.search(text[:5000])
     if markup is None and _DOCUMENT.fullmatch(text):
-        said = _MESSAGE.search(text)
-        words = " ".join(html.unescape(_TAG.sub(" ", said[1] if said else _UNSHOWN.sub(" ", text))).split())
+        match = _MESSAGE.search(text)
+        words = " ".join(html.unescape(_TAG.sub(" ", match[1] if match else _UNSHOWN.sub(" ", text))).split())
         return f"{words[:_PAGE_WORDS]}…" if len(words) > _PAGE_WORDS else words
     if markup is not None:
         before, page = _UNSHOWN.sub(" ", text[: markup.start()]), text[markup.start() :]

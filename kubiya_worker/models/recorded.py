@@ -23,10 +23,10 @@ class RecordedModel:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta | ModelReply, None]:
         about = request.metadata
-        said = [message for message in request.messages if message.get("role") == "assistant"]
+        answers = [message for message in request.messages if message.get("role") == "assistant"]
         asked = [message for message in request.messages if message.get("role") == "user"]
         task = str(asked[0].get("content") or "") if asked else ""
-        step = self._recording.step(about.get("agent_name", ""), about.get("trace_id", ""), task, len(said))
+        step = self._recording.step(about.get("agent_name", ""), about.get("trace_id", ""), task, len(answers))
         move = demo_script.move(step)
         if move.text.strip():
             yield Delta(TEXT, move.text.strip())

@@ -73,7 +73,7 @@ def wait_of(report: ProviderReport, now: datetime | None = None) -> float | None
     headers = {**_inner_headers(report), **report.headers}
     resets = list(_resets(headers, report, now))
     used_up = [seconds for seconds, exhausted in resets if exhausted]
-    found = (
+    delays = (
         *(_scaled(headers.get(name), 0.001, now) for name in _MILLISECONDS),
         *(seconds_of(headers.get(name), now) for name in _SECONDS),
         *(_scaled(_field(report, name), 0.001, now) for name in _FIELDS_MS),
@@ -82,7 +82,7 @@ def wait_of(report: ProviderReport, now: datetime | None = None) -> float | None
         in_words(" ".join(report.texts), now),
         min((seconds for seconds, exhausted in resets if exhausted is None), default=None),
     )
-    return next((seconds for seconds in found if seconds is not None), None)
+    return next((seconds for seconds in delays if seconds is not None), None)
 
 
 def seconds_of(value: Any, now: datetime) -> float | None:
@@ -118,11 +118,11 @@ def in_words(text: str, now: datetime) -> float | None:
     if moment:
         hours, minutes, seconds = (float(part or 0) for part in moment.groups()[1:])
         return hours * 3600 + minutes * 60 + seconds
-    found = _WORDS.search(text)
-    if found is None:
+    match = _WORDS.search(text)
+    if match is None:
         after = _AFTER.search(text)
         return float(after[1]) * _UNITS[after[2]] if after else None
-    return _duration(found.group(1)) if found.group(1) else float(found.group(2) or found.group(3))
+    return _duration(match.group(1)) if match.group(1) else float(match.group(2) or match.group(3))
 
 
 def _duration(text: str) -> float:
@@ -146,12 +146,12 @@ def _resets(headers: Mapping[str, str], report: ProviderReport, now: datetime) -
         if name in ("ratelimit", "x-ratelimit"):
             yield from ((float(reset), int(left) == 0) for left, reset in _SHORT.findall(value))
             continue
-        found = _RESET.match(name)
-        seconds = seconds_of(value, now) if found and not name.endswith("-after") else None
-        if found is None or seconds is None:
+        match = _RESET.match(name)
+        seconds = seconds_of(value, now) if match and not name.endswith("-after") else None
+        if match is None or seconds is None:
             continue
-        limit = found.group(2) or found.group(3) or ""
-        names = (f"{found.group(1)}-remaining-{limit}", f"{found.group(1)}-{limit}-remaining")
+        limit = match.group(2) or match.group(3) or ""
+        names = (f"{match.group(1)}-remaining-{limit}", f"{match.group(1)}-{limit}-remaining")
         remaining = next((finite(headers[x.rstrip("-")]) for x in names if x.rstrip("-") in headers), None)
         if limit and limit in report.codes:  # OpenAI's `type` names the limit
             yield seconds, True

@@ -88,12 +88,12 @@ def _document(text: str, where: str) -> dict[str, Any]:
     import yaml  # JSON is YAML
 
     try:
-        found = yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:  # do not show the YAML error: it quotes the line, which may hold a key
         raise ConfigurationError(f"{where} is not valid YAML or JSON", remedy=AS_LITELLM) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ConfigurationError(f"{where} has to be a mapping with a model_list", remedy=AS_LITELLM)
-    return found
+    return content
 
 
 def parse(document: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> dict[str, Route]:

@@ -31,7 +31,7 @@ def requested_format(*places: Mapping[str, Any]) -> dict[str, Any] | None:
             if value in (None, False, "", "text") or value == {}:
                 continue
             if value is True:
-                if key == "structured_outputs" and not any(one.get(k) for one in places for k in KEYS if k != key):
+                if key == "structured_outputs" and not any(other.get(k) for other in places for k in KEYS if k != key):
                     return dict(ANY)
                 continue
             return _format(value, key)

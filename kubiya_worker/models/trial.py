@@ -233,23 +233,23 @@ async def _read_answer(stream: AsyncGenerator[Delta | ModelReply, None]) -> _Tim
 
 def _city(arguments: str) -> str:
     try:
-        found = json.loads(arguments)
+        value = json.loads(arguments)
     except ValueError:
         return ""
-    city = found.get("city") if isinstance(found, dict) else None
+    city = value.get("city") if isinstance(value, dict) else None
     return city if isinstance(city, str) else ""
 
 
 def _fits(text: str) -> bool:
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return False
     return (
-        isinstance(found, dict)
-        and found.keys() == SCHEMA["properties"].keys()  # type: ignore[attr-defined]
-        and isinstance(found["warmer"], str)
-        and isinstance(found["degrees"], int)
+        isinstance(value, dict)
+        and value.keys() == SCHEMA["properties"].keys()  # type: ignore[attr-defined]
+        and isinstance(value["warmer"], str)
+        and isinstance(value["degrees"], int)
     )
 
 

@@ -24,8 +24,8 @@ _NOT: Final = re.compile(
 
 def takes_images(model_id: str, settings: Mapping[str, Any]) -> bool:
     """Return True when an image may be sent to the model."""
-    told = settings.get(SETTING)
-    if isinstance(told, bool):
-        return told
+    setting = settings.get(SETTING)
+    if isinstance(setting, bool):
+        return setting
     name = model_id.lower()
     return bool(_FAMILIES.search(name)) and not _NOT.search(name)

@@ -134,8 +134,8 @@ def named_window(text: str) -> bool:
 
 def _more_than_the_rate(text: str) -> bool:
     """Return whether this one request exceeds the rate limit by itself: only a shorter one can pass."""
-    found = _TOO_MUCH_AT_ONCE.search(text)
-    return found is not None and int(found.group(2)) > int(found.group(1))
+    match = _TOO_MUCH_AT_ONCE.search(text)
+    return match is not None and int(match.group(2)) > int(match.group(1))
 
 
 def window_of(report: ProviderReport) -> int | None:
@@ -148,9 +148,9 @@ def window_of(report: ProviderReport) -> int | None:
         return None
     text = _NO_WINDOW.sub(" ", text)
     for pattern in _NAMED:
-        found = pattern.search(text)
-        if found:
-            tokens = int(re.sub(r"\D", "", found.group(1))) * (1000 if found.group(2) else 1)
+        match = pattern.search(text)
+        if match:
+            tokens = int(re.sub(r"\D", "", match.group(1))) * (1000 if match.group(2) else 1)
             return tokens if SMALLEST <= tokens <= LARGEST else None
     return None
 

@@ -148,19 +148,19 @@ class AnswerBuilder:
             return self._read_message(message, complete=True)
         return self._content(choice.get("text"), complete=True)
 
-    def _read_message(self, said: Mapping[str, Any], *, complete: bool = False) -> list[Delta]:
+    def _read_message(self, message: Mapping[str, Any], *, complete: bool = False) -> list[Delta]:
         """Take a message's fields; `complete` means the whole message, which may repeat what came in pieces."""
-        self.size += len(str(said.get("refusal") or ""))
-        if isinstance(said.get("refusal"), str):
-            self.refusal += without_half_surrogates(said["refusal"])
+        self.size += len(str(message.get("refusal") or ""))
+        if isinstance(message.get("refusal"), str):
+            self.refusal += without_half_surrogates(message["refusal"])
         deltas: list[Delta] = []
         if not (complete and self.size):
-            deltas += self._reasoning(said)
-            provider_fields.merge(self.fields, said, KNOWN)
-        deltas += self._content(said.get("content"), complete=complete)
-        calls = [*_list_of(said.get("tool_calls"))]
-        if isinstance(said.get("function_call"), Mapping):
-            calls.append({"function": said["function_call"]})
+            deltas += self._reasoning(message)
+            provider_fields.merge(self.fields, message, KNOWN)
+        deltas += self._content(message.get("content"), complete=complete)
+        calls = [*_list_of(message.get("tool_calls"))]
+        if isinstance(message.get("function_call"), Mapping):
+            calls.append({"function": message["function_call"]})
         if calls:
             self.size += self.calls.add(calls, numbered=complete or _unnumbered(calls), repeated=complete)
             deltas += self._end_thought()

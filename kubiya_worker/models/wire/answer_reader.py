@@ -206,10 +206,10 @@ class Reading:
             return faults.broke_off(self._connection.place, self._stray, self._secrets, tries=base.FEW)
         return faults.unfinished(self._connection.place)
 
-    def _unusable(self, what: str, *, address: bool = False) -> ModelError:
+    def _unusable(self, reason: str, *, address: bool = False) -> ModelError:
         return self._paid(
             ModelError(
-                f"The answer of {self._connection.place} {what}",
+                f"The answer of {self._connection.place} {reason}",
                 kind=base.BAD_ANSWER,
                 retryable=True,
                 remedy="Check the endpoint's address (LITELLM_API_BASE or OPENAI_BASE_URL), and its path"
@@ -226,18 +226,18 @@ class Reading:
     def _failed(self, body: Any) -> ModelError:
         """Return the error in a reply with status 200, as the same error with its own status would be returned."""
         status = embedded_errors.status_of(body)
-        found = faults.reported(ProviderReport(status or 400, body), self._connection.place, self._secrets)
-        if status is None and found.kind == base.BAD_REQUEST:
+        fault = faults.reported(ProviderReport(status or 400, body), self._connection.place, self._secrets)
+        if status is None and fault.kind == base.BAD_REQUEST:
             # Nothing says whose error it is, and a few more tries do no harm.
-            said = str(found).partition(f"answered {status or 400}: ")[2] or str(found)
-            found = ModelError(
-                f"The model endpoint {self._connection.place} failed: {said}",
+            reason = str(fault).partition(f"answered {status or 400}: ")[2] or str(fault)
+            fault = ModelError(
+                f"The model endpoint {self._connection.place} failed: {reason}",
                 kind=base.BAD_ANSWER,
                 retryable=True,
                 unclear=True,
-                remedy=found.remedy or "Try again, or give the agent another model",
+                remedy=fault.remedy or "Try again, or give the agent another model",
             )
-        return self._paid(found)
+        return self._paid(fault)
 
     def _paid(self, error: ModelError) -> ModelError:
         error.usage, error.model = self.answer.counts.usage(), self.answer.model or self._model

@@ -33,11 +33,11 @@ def merge(fields: Fields, news: Mapping[str, Any], leave_out: frozenset[str] = f
 
 def finished(fields: Fields) -> Fields:
     """Return the fields in the form to send back."""
-    found: Fields = cleaned(fields)
-    for block in found.get(BLOCKS) or ():
+    clean: Fields = cleaned(fields)
+    for block in clean.get(BLOCKS) or ():
         if isinstance(block, dict):
             block.pop("index", None)  # a field of the stream, not of the block: Anthropic refuses unknown fields
-    return found
+    return clean
 
 
 def _merged(old: Any, new: Any, name: str) -> Any:

@@ -106,8 +106,8 @@ class Splitter:
         """Return thoughts as the answer if nothing follows them, and their tags may be the form of an answer."""
         if self._state != BETWEEN or not self._may_be_answer():
             return []
-        said, self.prefix, self._opened_at, self._state = self.prefix, "", 0, ANSWER
-        return [TextPiece(said)]
+        text, self.prefix, self._opened_at, self._state = self.prefix, "", 0, ANSWER
+        return [TextPiece(text)]
 
     def _may_be_answer(self) -> bool:
         return bool(self._name) and not _is_think(self._name)
@@ -156,11 +156,11 @@ class Splitter:
     def _thought(self, last: bool) -> list[TextPiece]:
         low = self._buffer.lower()
         next_part = _NEXT_PART.search(low) if self._close == "<|end|>" else None  # which ends a thought as well
-        found = _closing(self._close).search(low)
-        found = next_part if next_part and (found is None or next_part.start() < found.start()) else found
-        if found:
-            thought = self._buffer[: found.start()]
-            self._take_prefix(found.end())
+        end = _closing(self._close).search(low)
+        end = next_part if next_part and (end is None or next_part.start() < end.start()) else end
+        if end:
+            thought = self._buffer[: end.start()]
+            self._take_prefix(end.end())
             self._nested = _count(f"<{self._name}>", self.prefix[self._opened_at :]) - 1 if self._name else 0
             self._state = BETWEEN
             return [TextPiece(thought, thought=True)]
@@ -179,8 +179,8 @@ class Splitter:
                 at = blanks.end() if blanks else other.end()
         if at is None:
             return []
-        said, self.prefix, self._state = self.prefix[at:], self.prefix[:at], ANSWER
-        return [TextPiece(said)]
+        text, self.prefix, self._state = self.prefix[at:], self.prefix[:at], ANSWER
+        return [TextPiece(text)]
 
     def _between(self, last: bool) -> list[TextPiece]:
         """Skip blanks between a thought and the answer, which belong to neither."""
@@ -213,13 +213,13 @@ class Splitter:
         watched = ENDS if self._marked else () if self.prefix else tuple(_ALONE)
         watched += (self._close,) if self._nested else ()
         keep = 0 if last else _open_end(self._buffer, watched)
-        said, self._buffer = self._buffer[: len(self._buffer) - keep], self._buffer[len(self._buffer) - keep :]
+        text, self._buffer = self._buffer[: len(self._buffer) - keep], self._buffer[len(self._buffer) - keep :]
         if self._marked:
             for end in ENDS:
-                said = said.replace(end, "")
+                text = text.replace(end, "")
         if not self.prefix or self._nested:
-            self._answer += said
-        return [TextPiece(said)]
+            self._answer += text
+        return [TextPiece(text)]
 
     def _end_nested(self) -> list[TextPiece] | None:
         """Find the end of a thought that held its own tags: what seemed to be the answer was a part of it."""

@@ -128,12 +128,12 @@ def cost_of(usage: Mapping[str, Any]) -> float | None:
     ticks = _number(usage.get(_TICKS))
     if ticks is not None:
         return ticks / 1e10
-    found = _dollars(usage, _COSTS)
+    dollars = _dollars(usage, _COSTS)
     details = _mapping(usage.get("cost_details"))
     upstream = _number(details.get("upstream_inference_cost"))
-    if found is not None and upstream is not None and usage.get("is_byok") is True:
-        return found + upstream  # the router's fee, plus the provider's bill on the user's own key
-    return found
+    if dollars is not None and upstream is not None and usage.get("is_byok") is True:
+        return dollars + upstream  # the router's fee, plus the provider's bill on the user's own key
+    return dollars
 
 
 def _usages(chunk: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -161,12 +161,12 @@ def _own_counts(chunk: Mapping[str, Any]) -> dict[str, int]:
     timings = _mapping(chunk.get("timings"))
     read = _count(timings.get("cache_n")) or 0
     taken = _count(timings.get("prompt_n"))  # without those from the cache
-    found = {
+    counts = {
         "in": _count(chunk.get("prompt_eval_count")) if taken is None else taken + read,
         "out": _first(timings, ("predicted_n",)) if timings else _count(chunk.get("eval_count")),
         "read": read or None,
     }
-    return {name: count for name, count in found.items() if count is not None}
+    return {name: count for name, count in counts.items() if count is not None}
 
 
 def _numbers(raw: Mapping[str, Any]) -> dict[str, int | None]:
@@ -188,8 +188,8 @@ def _first(raw: Mapping[str, Any], names: Iterable[str]) -> int | None:
 
 def _most(places: Iterable[Mapping[str, Any]], names: Iterable[str]) -> int | None:
     """Return the largest of the numbers under several names, since servers leave some of them at zero."""
-    found = [count for place in places for name in names if (count := _count(place.get(name))) is not None]
-    return max(found, default=None)
+    counts = [count for place in places for name in names if (count := _count(place.get(name))) is not None]
+    return max(counts, default=None)
 
 
 def _count(value: Any) -> int | None:
