@@ -75,10 +75,10 @@ def tool(function: F | None = None, **options: Any) -> F | Callable[[F], F]:
             _classes[function.__name__] = function
             return function
         by_skill = options.pop("by_skill", False)
-        made = FunctionTool(spec_of(function, **options), function)
-        if made.spec.name in _functions:
-            raise ValueError(f"there are two tools with the name {made.spec.name}")
-        _functions[made.spec.name] = (made, by_skill)
+        registered = FunctionTool(spec_of(function, **options), function)
+        if registered.spec.name in _functions:
+            raise ValueError(f"there are two tools with the name {registered.spec.name}")
+        _functions[registered.spec.name] = (registered, by_skill)
         return function
 
     return register if function is None else register(function)
@@ -142,12 +142,12 @@ class FunctionTool:
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
         hints = typing.get_type_hints(self.function)
-        given = {**arguments, **{name: context for name, hint in hints.items() if hint is ToolContext}}
+        values = {**arguments, **{name: context for name, hint in hints.items() if hint is ToolContext}}
         try:
             if inspect.iscoroutinefunction(self.function):
-                value = await self.function(**given)
+                value = await self.function(**values)
             else:
-                value = await asyncio.to_thread(_called, self.function, given)
+                value = await asyncio.to_thread(_called, self.function, values)
         except Exception as error:
             text = error_text(error)
             return ToolResult(text, error=cut(text, 300))
@@ -158,17 +158,17 @@ class FunctionTool:
         return ToolResult(text[: context.keep_limit] + (f"\n… {left_out} characters left out …" if left_out else ""))
 
 
-def _called(function: Callable[..., Any], given: dict[str, Any]) -> Any:
+def _called(function: Callable[..., Any], values: dict[str, Any]) -> Any:
     """Call the function in a thread, and replace StopIteration: with it the future of the call would never be done."""
     try:
-        return function(**given)
+        return function(**values)
     except StopIteration as error:
         raise RuntimeError(f"it raised {error_text(error)}") from None
 
 
 def offered() -> list[Tool]:
     """Return the tools that every agent of this worker may use."""
-    return [made for made, by_skill in _functions.values() if not by_skill]
+    return [tool for tool, by_skill in _functions.values() if not by_skill]
 
 
 def build(skill: Skill, workspace: Path) -> list[Tool]:

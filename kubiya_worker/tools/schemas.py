@@ -231,21 +231,21 @@ class _Work:
         if not isinstance(listed, list):
             listed = flat.get("items")
         if isinstance(listed, list):
-            made = [self._node(item, f"{path}/*", depth + 1, refs) for item in listed]
-            return parts.any_of([item for item in made if item is not None])
+            nodes = [self._node(item, f"{path}/*", depth + 1, refs) for item in listed]
+            return parts.any_of([item for item in nodes if item is not None])
         return self._node(listed, f"{path}/*", depth + 1, refs) or {}
 
     def _union(self, options: list[Any], path: str, depth: int, refs: tuple[str, ...], kinds: list[str]) -> Schema:
-        made = [self._node(option, path, depth + 1, refs) for option in options]
-        chosen = [option for option in made if option is not None]
+        nodes = [self._node(option, path, depth + 1, refs) for option in options]
+        chosen = [option for option in nodes if option is not None]
         if kinds:  # what is said beside a union holds for each part of it, mostly its type
             any_kind = parts.any_of([self._typed(kind, {}, path, depth, refs) for kind in kinds])
             chosen = [option or any_kind for option in chosen]
         return parts.any_of(chosen)
 
     def _kinds(self, flat: Schema) -> list[str]:
-        given = flat.get("type")
-        listed = given if isinstance(given, list) else [given]
+        declared = flat.get("type")
+        listed = declared if isinstance(declared, list) else [declared]
         kinds = [_ALIASES.get(kind.lower(), kind.lower()) for kind in listed if isinstance(kind, str)]
         kinds = [kind for kind in dict.fromkeys(kinds) if kind in _TYPES]
         values = parts.listed(flat)
@@ -390,8 +390,8 @@ class _Work:
             and not (name.startswith("exclusive") and flat[name] is True)  # as draft 4 has it
         ]
         values = parts.listed(flat)
-        told = "enum" in schema or "anyOf" in schema or schema.get("type") == "null"
-        if values and not told and len(values) <= MAX_ENUM:
+        described = "enum" in schema or "anyOf" in schema or schema.get("type") == "null"
+        if values and not described and len(values) <= MAX_ENUM:
             notes.append(f"one of {cut(', '.join(map(parts.as_text, values)), NOTE * 5)}")
         if notes and schema.get("type") not in ("object",):
             words = f"{words} ({'; '.join(notes)})".strip()

@@ -183,11 +183,11 @@ class RunSkillScript:
         self._timeout = skill.number("timeout", 60, 1, LONGEST_TIMEOUT)
         self._search_path = trusted_path(os.environ.get("PATH") or DEFAULT_PATH, outside=workspace)
         self._declared = profile.of_skill(skill, workspace, reads=profile.folders_of_programs(self._search_path))
-        told = self._declared.told()
+        limits = self._declared.told()
         self.spec = ToolSpec(
             name="run_skill_script",
             description="Run a script that a skill's instructions name, in the workspace, and read what it prints."
-            + (f"\n{told}" if told else ""),
+            + (f"\n{limits}" if limits else ""),
             parameters={
                 "type": "object",
                 "properties": {

@@ -75,9 +75,9 @@ class Engine:
         """
         async with self._request("GET", "/_ping", None, None) as answer:
             headers = {key.lower(): value for key, value in answer.headers}
-            found = headers.get(b"api-version", b"1.41").decode("latin-1")
+            version = headers.get(b"api-version", b"1.41").decode("latin-1")
         try:
-            major, minor = (int(part) for part in found.split("."))
+            major, minor = (int(part) for part in version.split("."))
         except ValueError:
             raise EngineError(f"What answers at {self._address.url} is no Docker engine") from None
         self.version = ".".join(map(str, min((major, minor), NEWEST)))
@@ -119,8 +119,8 @@ class Engine:
     async def _request(self, method: str, path: str, query: Mapping[str, Any] | None, body: Any) -> AsyncIterator[Any]:
         import httpcore2
 
-        given = {key: _text(value) for key, value in (query or {}).items() if value is not None}
-        url = f"{self._base}{path}" + (f"?{urlencode(given)}" if given else "")
+        parameters = {key: _text(value) for key, value in (query or {}).items() if value is not None}
+        url = f"{self._base}{path}" + (f"?{urlencode(parameters)}" if parameters else "")
         content = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"} if content is not None else {"content-length": "0"}
         try:
@@ -191,10 +191,10 @@ def _text(value: Any) -> str:
 
 def _message(body: bytes, status: int) -> str:
     try:
-        said = json.loads(body)["message"]
+        message = json.loads(body)["message"]
     except (ValueError, KeyError, TypeError):
-        said = body.decode("utf-8", "replace")
-    return f"The Docker engine refused: {' '.join(str(said).split())[:500] or f'HTTP {status}'}"
+        message = body.decode("utf-8", "replace")
+    return f"The Docker engine refused: {' '.join(str(message).split())[:500] or f'HTTP {status}'}"
 
 
 def _unreachable(error: Exception, address: EngineAddress) -> EngineError:

@@ -127,10 +127,10 @@ class CommandFolder:
     def read(self, name: str) -> dict[str, Any]:
         """Return one of the small files; empty when it is not there, or not whole."""
         try:
-            found = json.loads(files.read(self.path / name))
+            content = json.loads(files.read(self.path / name))
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return content if isinstance(content, dict) else {}
 
 
 def place_id(root: Path) -> str:
@@ -138,9 +138,9 @@ def place_id(root: Path) -> str:
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = root / "place"
     if not path.exists():
-        made = secrets.token_hex(8)
-        draft = root / f".place.{made}"
-        draft.write_text(made, encoding="utf-8")
+        token = secrets.token_hex(8)
+        draft = root / f".place.{token}"
+        draft.write_text(token, encoding="utf-8")
         with contextlib.suppress(FileExistsError):  # another process was first
             os.link(draft, path)  # with its content, so that nobody reads half of it
         draft.unlink()
@@ -155,11 +155,11 @@ def of_key(root: Path, key: str) -> CommandFolder | None:
 def every(root: Path) -> Iterator[CommandFolder]:
     """Yield all folders of commands, the oldest first."""
     try:
-        found = [each for each in os.scandir(root) if _KEY.fullmatch(each.name)]
+        entries = [entry for entry in os.scandir(root) if _KEY.fullmatch(entry.name)]
     except OSError:
         return
-    for each in sorted(found, key=_age):
-        yield CommandFolder(Path(each.path))
+    for entry in sorted(entries, key=_age):
+        yield CommandFolder(Path(entry.path))
 
 
 def _age(each: os.DirEntry[str]) -> float:

@@ -38,8 +38,8 @@ def declared(server: McpServer, workspace: Path) -> Declared:
 
 def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -> Profile | None:
     """Return the profile of a server's process; None: unconfined. Raises ConfigurationError."""
-    found = declared(server, workspace).applied()
-    if found is None:
+    own_profile = declared(server, workspace).applied()
+    if own_profile is None:
         return None
     reads = [each for each in server.named_files if visible.is_file(each)]
     reads += [program, os.path.realpath(program), *filter(None, [os.environ.get(CA_FILE)])]
@@ -49,15 +49,20 @@ def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -
     reads += profile.folders_of_programs(search)
     own = profile.folders_of_interpreter(program) if program == sys.executable else ()
     writes = profile.folder_to_change(folder) if folder != workspace else ()
-    return replace(found, reads=(*found.reads, *reads), writes=(*found.writes, *writes), own=(*found.own, *own))
+    return replace(
+        own_profile,
+        reads=(*own_profile.reads, *reads),
+        writes=(*own_profile.writes, *writes),
+        own=(*own_profile.own, *own),
+    )
 
 
 def own_folders(server: McpServer, workspace: Path, program: str) -> dict[str, str]:
     """Return TMPDIR, and HOME where the server has one of its own, unless its settings have them; makes the folders."""
-    found = {"TMPDIR": str(spawn.temporary_folder(workspace))}
+    folders = {"TMPDIR": str(spawn.temporary_folder(workspace))}
     if needs_home(server, workspace, program):
-        found["HOME"] = str(spawn.home_folder(workspace))
-    return {name: folder for name, folder in found.items() if name not in server.env}
+        folders["HOME"] = str(spawn.home_folder(workspace))
+    return {name: folder for name, folder in folders.items() if name not in server.env}
 
 
 def needs_home(server: McpServer, workspace: Path, program: str) -> bool:
@@ -73,12 +78,12 @@ def needs_home(server: McpServer, workspace: Path, program: str) -> bool:
 def program_of(server: McpServer, folder: Path, search: str) -> str:
     """Return the path of a server's program, found in its folder or the search path. Raises ConfigurationError."""
     wanted = server.command if os.sep not in server.command else str(folder / server.command)
-    found = shutil.which(wanted, path=search)
-    if found is None:
+    path = shutil.which(wanted, path=search)
+    if path is None:
         raise ConfigurationError(
             f"the program {server.command} cannot be started: Permission denied"
             if os.sep in wanted and visible.exists(wanted)
             else f"the program {server.command} is not on this host",
             remedy="Install it on the worker's host, or correct `command`; it has to be executable",
         )
-    return str(Path(found).absolute())
+    return str(Path(path).absolute())

@@ -34,8 +34,8 @@ Inject = Callable[[dict[str, Any]], None]
 
 def fault_in(data: Any) -> HttpFault | None:
     """Return the fault in the `data` of a JSON-RPC error, if this client has put one there."""
-    found = data.get(FAULT) if isinstance(data, Mapping) else None
-    return HttpFault(**found) if isinstance(found, Mapping) else None
+    fields = data.get(FAULT) if isinstance(data, Mapping) else None
+    return HttpFault(**fields) if isinstance(fields, Mapping) else None
 
 
 class McpHttpClient(httpx2.AsyncClient):
@@ -114,8 +114,8 @@ class McpHttpClient(httpx2.AsyncClient):
         if text.startswith(("data:", "event:", "id:", ":")):
             headers["content-type"] = "text/event-stream"
             return httpx2.Response(200, text=f"{text}\n\n", headers=headers, request=request)
-        answers = [found for found in messages_in(text) or unreadable(text) if "method" not in found]
-        answer = next((found for found in answers if found.get("id") == number), None) or next(iter(answers), None)
+        answers = [parsed for parsed in messages_in(text) or unreadable(text) if "method" not in parsed]
+        answer = next((parsed for parsed in answers if parsed.get("id") == number), None) or next(iter(answers), None)
         if answer is None:
             reason_given = reason_of(response.content, response.headers.get("content-type", ""))
             reason = f"no MCP message but {reason_given!r}" if reason_given else "without the answer that is due"
@@ -196,12 +196,12 @@ class _WholeStream(httpx2.AsyncByteStream):
         """Return the events that this piece ends, and keep what follows them."""
         searched = max(0, len(self._event) - 3)
         self._event += piece
-        found = bytearray()
+        events = bytearray()
         while blank := _BLANK.search(self._event, searched):
-            found += _separate(bytes(self._event[: blank.start()])) + blank[0]
+            events += _separate(bytes(self._event[: blank.start()])) + blank[0]
             del self._event[: blank.end()]
             searched = 0
-        return bytes(found)
+        return bytes(events)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -235,10 +235,10 @@ def _stream(response: httpx2.Response) -> httpx2.Response:
 
 def _message_of(body: bytes) -> Mapping[str, Any]:
     try:
-        found = json.loads(body)
+        message = json.loads(body)
     except ValueError:
         return {}
-    return found if isinstance(found, Mapping) else {}
+    return message if isinstance(message, Mapping) else {}
 
 
 def _broken(error: httpx2.TransportError) -> HttpFault:

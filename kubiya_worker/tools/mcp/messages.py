@@ -32,7 +32,7 @@ def messages_in(text: str) -> list[Message]:
         values = value if isinstance(value, list) else [value]
         return [normal(one) for one in values if isinstance(one, dict) and _is_message(one)]
     except (ValueError, RecursionError):
-        return [normal(found) for found in _embedded(text)]
+        return [normal(message) for message in _embedded(text)]
 
 
 def normal(message: Mapping[str, Any]) -> Message:
@@ -79,7 +79,7 @@ def _is_message(value: Mapping[str, Any]) -> bool:
 
 def _embedded(text: str) -> list[Message]:
     """Return the messages in a text that holds something else, too."""
-    found: list[Message] = []
+    messages: list[Message] = []
     at = 0
     decoder = json.JSONDecoder(strict=False)
     while begin := _BEGINS.search(text, at):
@@ -89,8 +89,8 @@ def _embedded(text: str) -> list[Message]:
             at = begin.end()
             continue
         if isinstance(value, dict) and "jsonrpc" in value and _is_message(value):
-            found.append(value)
-    return found
+            messages.append(value)
+    return messages
 
 
 def begins(text: str) -> bool:

@@ -105,8 +105,8 @@ async def _receive(reader: asyncio.StreamReader, put: Any, noise: Noise) -> None
     parts: list[bytes] = []  # of a line whose end has not come
     lines_read = _MessageLines(noise)
 
-    async def passed_on(found: list[Any]) -> None:
-        for message in found:
+    async def passed_on(decoded: list[Any]) -> None:
+        for message in decoded:
             with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
                 await put.send(message)
 
@@ -127,9 +127,9 @@ async def _receive(reader: asyncio.StreamReader, put: Any, noise: Noise) -> None
                 await passed_on(lines_read.messages(text))
             parts.append(rest)
             if rest.rstrip().endswith(b"}") and sum(map(len, parts)) <= _WITHOUT_END:
-                found = lines_read.without_end(b"".join(parts))
-                parts = [] if found else parts
-                await passed_on(found)
+                decoded = lines_read.without_end(b"".join(parts))
+                parts = [] if decoded else parts
+                await passed_on(decoded)
     finally:
         put.close()
 
@@ -163,9 +163,9 @@ class _MessageLines:
         return bool(self._open)
 
     def messages(self, line: bytes) -> list[Any]:
-        found = _messages(line)
-        if found:
-            return [*self.given_up(), *found]
+        decoded = _messages(line)
+        if decoded:
+            return [*self.given_up(), *decoded]
         bare, depth = line.rstrip(), line.count(b"{") - line.count(b"}")
         if not self._open and not bare.endswith(b"{") and not messages.begins(line.decode("utf-8", "replace")):
             if bare:
@@ -174,29 +174,29 @@ class _MessageLines:
         self._open.append(line)
         self._depth += depth
         if bare == b"}" or self._depth <= 0:
-            found = _messages(b"\n".join(self._open))
-        if found or len(self._open) > _LINES or (len(self._open) == 1 and self._depth <= 0):
-            return self.given_up() if not found else self._closed(found)
+            decoded = _messages(b"\n".join(self._open))
+        if decoded or len(self._open) > _LINES or (len(self._open) == 1 and self._depth <= 0):
+            return self.given_up() if not decoded else self._closed(decoded)
         return []
 
     def without_end(self, text: bytes) -> list[Any]:
         """Return the messages in a text that no line end follows; none if more of the last one may come."""
         if text.count(b"{") != text.count(b"}"):
             return []
-        found = _messages(text)
-        return [*self.given_up(), *found] if found else []
+        decoded = _messages(text)
+        return [*self.given_up(), *decoded] if decoded else []
 
     def given_up(self) -> list[Any]:
         """Return what stands for a message that began and did not end; lines that are none are noise."""
-        found = _session_messages(messages.unreadable(b"\n".join(self._open[:3]).decode("utf-8", "replace")))
-        for line in self._open if not found else ():
+        decoded = _session_messages(messages.unreadable(b"\n".join(self._open[:3]).decode("utf-8", "replace")))
+        for line in self._open if not decoded else ():
             self._noise(line.rstrip())
-        return self._closed(found)
+        return self._closed(decoded)
 
-    def _closed(self, found: list[Any]) -> list[Any]:
+    def _closed(self, decoded: list[Any]) -> list[Any]:
         self._open.clear()
         self._depth = 0
-        return found
+        return decoded
 
 
 def _messages(line: bytes) -> list[Any]:
@@ -214,11 +214,11 @@ def _session_messages(values: list[messages.Message]) -> list[Any]:
     from mcp.shared.message import SessionMessage
     from mcp.types import jsonrpc_message_adapter
 
-    found: list[Any] = []
+    decoded: list[Any] = []
     for message in values:
         with contextlib.suppress(ValueError):
-            found.append(SessionMessage(jsonrpc_message_adapter.validate_python(message, by_name=False)))
-    return found
+            decoded.append(SessionMessage(jsonrpc_message_adapter.validate_python(message, by_name=False)))
+    return decoded
 
 
 async def _end(process: Server) -> None:

@@ -40,10 +40,10 @@ class McpTool:
             server = self.server.resolved(context.env, context.workspace, context.secrets)
             async with asyncio.timeout(server.call_timeout) as limit:
 
-                def report(done: float, total: float | None, message: str | None) -> None:
+                def report(progress: float, total: float | None, message: str | None) -> None:
                     if not limit.expired():
                         limit.reschedule(min(loop.time() + server.call_timeout, latest))
-                    context.tell(_progress(done, total, message))
+                    context.tell(_progress(progress, total, message))
 
                 current.note(conventions.MCP_METHOD, "tools/call")
                 current.note(conventions.TRANSPORT, "pipe" if server.command else "tcp")
@@ -77,14 +77,14 @@ class McpTool:
 def _words_of(error: Exception) -> str:
     """Return the words of a server's error on one line, with its data: some say there what went wrong."""
     words, data = str(error), getattr(error, "data", None)
-    said = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=str) if data else ""
-    words = f"{words[:LONGEST_ERROR]}: {said}" if said and said not in words else words
+    details = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=str) if data else ""
+    words = f"{words[:LONGEST_ERROR]}: {details}" if details and details not in words else words
     return " ".join(words[: 2 * LONGEST_ERROR].split())[:LONGEST_ERROR] or type(error).__name__
 
 
-def _progress(done: float, total: float | None, message: str | None) -> str:
+def _progress(progress: float, total: float | None, message: str | None) -> str:
     """Return a progress report as one line: the progress, and the server's message."""
-    far = f"{done:g} of {total:g}" if total else f"{done:g}"
+    far = f"{progress:g} of {total:g}" if total else f"{progress:g}"
     return f"{' '.join(message.split())[:200]} ({far})" if message else far
 
 
@@ -100,5 +100,5 @@ def _without(result: ToolResult, token: str) -> ToolResult:
 def tools_of(specs: Iterable[ToolSpec], servers: Iterable[McpServer], pool: SessionPool) -> list[Tool]:
     """Return the tools that an execution was given; those of a server that is configured no more are left out."""
     by_name = {server.name: server for server in servers}
-    found = ((spec, server_of(spec, by_name)) for spec in specs if spec.source == "mcp")
-    return [McpTool(spec, by_name[name], pool) for spec, name in found if name is not None]
+    pairs = ((spec, server_of(spec, by_name)) for spec in specs if spec.source == "mcp")
+    return [McpTool(spec, by_name[name], pool) for spec, name in pairs if name is not None]

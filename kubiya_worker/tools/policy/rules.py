@@ -213,8 +213,8 @@ def _matches(rule: _Rule, spec: ToolSpec, risk: str, text: str) -> bool:
             return False
     if rule.scope == "risk_level":
         # A rule for a risk asks for greater ones too, and allows smaller ones too.
-        here, there = RISKS.index(risk), RISKS.index(rule.value.lower())
-        if (here < there) if strict else (here > there):
+        here, limit = RISKS.index(risk), RISKS.index(rule.value.lower())
+        if (here < limit) if strict else (here > limit):
             return False
     if rule.scope == OTHER_TOOLS and any(_names(value, spec.name, strict=False) for value in rule.value.split()):
         return False
@@ -222,8 +222,8 @@ def _matches(rule: _Rule, spec: ToolSpec, risk: str, text: str) -> bool:
         return False
     if not rule.argument_pattern:
         return True
-    found = pattern.compile(rule.argument_pattern).search(text)
-    return strict if found is None else found
+    match = pattern.compile(rule.argument_pattern).search(text)
+    return strict if match is None else match
 
 
 def _names(value: str, name: str, strict: bool) -> bool:
@@ -231,5 +231,5 @@ def _names(value: str, name: str, strict: bool) -> bool:
 
     `shell` also means a second shell skill's `ops_shell`, except in a rule that allows.
     """
-    wanted, given = value.lower(), name.lower()
-    return fnmatch.fnmatchcase(given, wanted) or (strict and given.endswith(f"_{wanted}"))
+    wanted, tool = value.lower(), name.lower()
+    return fnmatch.fnmatchcase(tool, wanted) or (strict and tool.endswith(f"_{wanted}"))

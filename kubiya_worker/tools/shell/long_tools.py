@@ -153,22 +153,22 @@ class ShellWait:
             return _nowhere()
         left = place.left if place.left is not None else float(arguments.get("seconds") or 0)
         if arguments.get("id"):
-            found = _found(str(arguments["id"]), place, context, left)
+            command = _command(str(arguments["id"]), place, context, left)
         else:
-            found = await asyncio.to_thread(_only, place, context, left)
-        if isinstance(found, ToolResult):
-            return found
+            command = await asyncio.to_thread(_only, place, context, left)
+        if isinstance(command, ToolResult):
+            return command
         began = time.monotonic()
         held = min(left, LONGEST_HELD) if left <= LONGEST_HELD or not place.may_wait else min(left, AT_ONCE)
-        await _until_end(found, held, place.stopping)
+        await _until_end(command, held, place.stopping)
         left -= time.monotonic() - began
         if place.may_wait and left > 0:
             with contextlib.suppress(OSError):  # on a full disk; then the workflow looks again by itself
-                await asyncio.to_thread(found.note_waiter, place.workflow_id)
-            if found.state() == folders.RUNNING:
-                return ToolResult("", wait=(found.key, left))
+                await asyncio.to_thread(command.note_waiter, place.workflow_id)
+            if command.state() == folders.RUNNING:
+                return ToolResult("", wait=(command.key, left))
         since = arguments.get("since")
-        return await asyncio.to_thread(_report, found, place, None if since is None else int(since))
+        return await asyncio.to_thread(_report, command, place, None if since is None else int(since))
 
 
 class ShellStop:
@@ -193,12 +193,12 @@ class ShellStop:
         place = context.long_commands
         if place is None:
             return _nowhere()
-        found = _found(str(arguments["id"]), place, context)
-        if isinstance(found, ToolResult):
-            return found
-        await asyncio.to_thread(stopping.stop, found, "shell_stop was called")
-        await _until_end(found, stopping.WITHIN)
-        return await asyncio.to_thread(_report, found, place, None)
+        command = _command(str(arguments["id"]), place, context)
+        if isinstance(command, ToolResult):
+            return command
+        await asyncio.to_thread(stopping.stop, command, "shell_stop was called")
+        await _until_end(command, stopping.WITHIN)
+        return await asyncio.to_thread(_report, command, place, None)
 
 
 async def _until_end(command: CommandFolder, seconds: float, stopping: Callable[[], bool] = bool) -> None:
@@ -211,9 +211,11 @@ async def _until_end(command: CommandFolder, seconds: float, stopping: Callable[
         await asyncio.sleep(min(LOOK_EVERY, left))  # another process ends it, which no event here can tell
 
 
-def _found(given: str, place: LongCommandsPlace, context: ToolContext, left: float = 0.0) -> CommandFolder | ToolResult:
+def _command(
+    command_id: str, place: LongCommandsPlace, context: ToolContext, left: float = 0.0
+) -> CommandFolder | ToolResult:
     """Return the folder of a command of this execution; else send the call to its host, or say where it may be."""
-    key, _, host = given.strip().partition("@")
+    key, _, host = command_id.strip().partition("@")
     command = folders.of_key(place.root, key)
     if command is not None and command.read("facts").get("execution_id") == context.execution_id:
         return command
@@ -224,7 +226,7 @@ def _found(given: str, place: LongCommandsPlace, context: ToolContext, left: flo
             f"The command {key} belongs to the host {host}, and this step ran on {place.host}, which cannot reach it; "
             f"a worker on {host} has to take the step. Call again, and see that the queue has one host, or end it there"
         )
-    return refusal(f"This execution has no command {given!r} on {place.host}; shell_wait without an id lists them")
+    return refusal(f"This execution has no command {command_id!r} on {place.host}; shell_wait without an id lists them")
 
 
 def _own(place: LongCommandsPlace, context: ToolContext) -> list[CommandFolder]:

@@ -69,8 +69,8 @@ def private_places(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     read, and so could what it starts.
     """
     named = [environ[name] for name in environ if _KEY_FILE.search(name)]
-    given = [str(home / ".kubiya"), environ.get("CREDENTIALS_DIRECTORY", ""), *named]
-    places = [Path(place).expanduser().absolute() for place in given if place.strip()]
+    named_places = [str(home / ".kubiya"), environ.get("CREDENTIALS_DIRECTORY", ""), *named]
+    places = [Path(place).expanduser().absolute() for place in named_places if place.strip()]
     return tuple(dict.fromkeys(each for place in places for each in (place, place.resolve())))
 
 

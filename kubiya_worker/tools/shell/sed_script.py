@@ -69,10 +69,10 @@ class _Script:
             raise UnclearScript("braces that do not match")
 
     def _take(self, pattern: str | re.Pattern[str]) -> re.Match[str] | None:
-        found = re.compile(pattern).match(self._text, self._at)
-        if found:
-            self._at = found.end()
-        return found
+        match = re.compile(pattern).match(self._text, self._at)
+        if match:
+            self._at = match.end()
+        return match
 
     def _addresses(self) -> None:
         if self._address():
@@ -116,8 +116,8 @@ class _Script:
 
         With a delimiter between brackets, seds do not agree where it ends, and so where commands begin.
         """
-        found = self._part(mark)
-        rest = _BRACKETS.sub("", re.sub(r"\\\\", "", found))
+        match = self._part(mark)
+        rest = _BRACKETS.sub("", re.sub(r"\\\\", "", match))
         if re.search(r"(?<!\\)\[", rest):
             raise UnclearScript("a delimiter between brackets, which not every sed reads alike")
 

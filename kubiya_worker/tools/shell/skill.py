@@ -153,29 +153,29 @@ class Shell:
         if not visible.is_folder(folder):
             raise command_line.CommandRefused(f"The working directory {folder} does not exist")
         lines = command_line.parse(str(arguments["command"]))
-        given = arguments.get("input")
-        found = self._check(lines, folder.resolve(), reads=given is not None)
+        input_text = arguments.get("input")
+        checked = self._check(lines, folder.resolve(), reads=input_text is not None)
         confined = self._declared.applied()
         return PreparedPipe(
             lines=lines,
-            programs=found,
+            programs=checked,
             cwd=folder,
             env=self.environment(context, temporary=confined is not None),
             profile=confined,
-            input_text=None if given is None else str(given),
+            input_text=None if input_text is None else str(input_text),
             refused=self._declared.refused(self._skill, lines[0].argv[0]) if confined else "",
             remote=any(fetches(line.argv) for line in lines),
         )
 
     def _check(self, lines: Sequence[command_line.CommandLine], folder: Path, *, reads: bool) -> list[programs.Program]:
         """Return the programs of a pipe once each may run. `reads` says that the first one is given an input."""
-        found = []
+        checked = []
         for number, line in enumerate(lines):
             executable = self._allowance.check(line.argv, folder)
             if number or reads:
                 self._allowance.check_input(line.argv, self._input_commands)
-            found.append(programs.Program(executable, (Path(executable).name, *line.argv[1:])))
-        return found
+            checked.append(programs.Program(executable, (Path(executable).name, *line.argv[1:])))
+        return checked
 
     def environment(self, context: ToolContext, *, temporary: bool = False) -> dict[str, str]:
         """Return an environment that begins empty, and never has the worker's variables.
@@ -209,8 +209,8 @@ class Shell:
             value = skill.configuration.get(key)
             if value:
                 lines.append((value if isinstance(value, str) else str(value))[:_GUIDELINES])
-        if told := self._declared.told():
-            lines.append(told)
+        if declared := self._declared.told():
+            lines.append(declared)
         harmless = self._allowance.allowed <= set(DEFAULT_ALLOWED)
         unconfined = self._declared.confirms
         return ToolSpec(

@@ -64,14 +64,14 @@ class Inventory:
 
     def members(self, names: Iterable[str]) -> list[str]:
         """Return names of hosts: each group is replaced by its members, and no host comes twice because of one."""
-        found: list[str] = []
+        hosts: list[str] = []
         for name in names:
             if name not in self.groups:
                 self.host(name)
-                found.append(name)
+                hosts.append(name)
         for name in names:
-            found += [one for one in self.groups.get(name, ()) if one not in found]
-        return found
+            hosts += [one for one in self.groups.get(name, ()) if one not in hosts]
+        return hosts
 
     def host(self, name: str) -> SshHost:
         """Return a host. Raises ToolArgumentsError, with the nearest name."""
@@ -85,10 +85,10 @@ class Inventory:
 
     def path(self, name: str) -> list[SshHost]:
         """Return the host, then the hosts on the way to it, the nearest to the host first."""
-        found = [self.hosts[name]]
-        while found[-1].jump:
-            found.append(self.hosts[found[-1].jump])
-        return found
+        hosts = [self.hosts[name]]
+        while hosts[-1].jump:
+            hosts.append(self.hosts[hosts[-1].jump])
+        return hosts
 
 
 def of_skill(skill: Skill) -> Inventory:
@@ -157,7 +157,7 @@ def _host(skill: Skill, name: str, raw: Any, user: str, default_key: str, agent:
 
 
 def _host_keys(raw: Any, wrong: Any) -> tuple[tuple[str, str], ...]:
-    found = []
+    keys = []
     for one in raw if isinstance(raw, (list, tuple)) else [raw]:
         match = _HOST_KEY.fullmatch(one.strip()) if isinstance(one, str) else None
         try:
@@ -165,10 +165,10 @@ def _host_keys(raw: Any, wrong: Any) -> tuple[tuple[str, str], ...]:
                 raise ValueError
         except (ValueError, binascii.Error):
             raise wrong("host_key", f"{HOST_KEYS['host_key']}. To see it: ssh-keyscan ADDRESS") from None
-        found.append((match[1], match[2]))
-    if not found:
+        keys.append((match[1], match[2]))
+    if not keys:
         raise wrong("host_key", HOST_KEYS["host_key"])
-    return tuple(found)
+    return tuple(keys)
 
 
 def _check_jumps(skill: Skill, host: SshHost, hosts: Mapping[str, SshHost]) -> None:

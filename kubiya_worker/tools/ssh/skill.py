@@ -212,8 +212,8 @@ class Ssh:
         return socket if needed else ""
 
     def _write(self, folder: Path, keys: dict[str, str], agent: str, connect: float) -> None:
-        made = client.configuration(self._inventory, folder, self._program, agent, connect)
-        files = {client.CONFIGURATION: made, client.KNOWN_HOSTS: client.known_hosts(self._inventory)}
+        configuration = client.configuration(self._inventory, folder, self._program, agent, connect)
+        files = {client.CONFIGURATION: configuration, client.KNOWN_HOSTS: client.known_hosts(self._inventory)}
         files |= {client.key_file(name): f"{key}\n" for name, key in keys.items()}
         for name, text in files.items():
             with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -222,8 +222,8 @@ class Ssh:
     def _profile(self, folder: Path, agent: str) -> Profile | None:
         """Return what the client may reach: its folder, the system, the network, and the agent where one is used."""
         reads = (*profile.folders_of_programs([str(Path(self._program).parent)]), *([agent] if agent else []))
-        made = profile.make(folder, reads=reads, grants=("unix_sockets",) if agent else ())
-        return profile.Declared(replace(made, once=True)).applied()
+        own = profile.make(folder, reads=reads, grants=("unix_sockets",) if agent else ())
+        return profile.Declared(replace(own, once=True)).applied()
 
     def _describe(self, skill: Skill) -> ToolSpec:
         allowed = sorted(self._allowance.allowed)
