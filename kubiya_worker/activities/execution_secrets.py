@@ -55,18 +55,18 @@ async def _ask(
         "names": wanted,
     }
     try:
-        told = await asyncio.to_thread(runtime.control_plane.secrets, question)
+        answer = await asyncio.to_thread(runtime.control_plane.secrets, question)
     except ControlPlaneError as error:
         activity.logger.warning("secrets.unavailable names=%s: %s", ",".join(wanted), error)
         if error.outage:
             return
-        told = {}
-    values = told.get("values") or {}
+        answer = {}
+    values = answer.get("values") or {}
     for name in wanted:
         if isinstance(values.get(name), str):
             known.values[name] = (values[name], began)
-        elif known.values.pop(name, None) is not None or told:
-            why = (told.get("missing") or {}).get(name) or "the control plane does not give it"
+        elif known.values.pop(name, None) is not None or answer:
+            why = (answer.get("missing") or {}).get(name) or "the control plane does not give it"
             activity.logger.warning("secret.missing name=%s: %s", name, why)
     fresh = {value for value, _ in known.values.values()} - known.seen
     if fresh:
@@ -82,11 +82,11 @@ def seen(runtime: Runtime, execution_id: str) -> set[str]:
 
 def filled(variables: Mapping[str, str], secrets: Mapping[str, str]) -> dict[str, str]:
     """Return variables with their secrets; one whose secret cannot be had is left out, as its template is no value."""
-    found: dict[str, str] = {}
+    resolved: dict[str, str] = {}
     for name, value in variables.items():
         needed = templates.secrets_in(value)
         if not needed:
-            found[name] = value
+            resolved[name] = value
         elif needed <= secrets.keys():
-            found[name] = templates.resolve(value, {}, f"the variable {name}", secrets)
-    return found
+            resolved[name] = templates.resolve(value, {}, f"the variable {name}", secrets)
+    return resolved

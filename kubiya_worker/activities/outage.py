@@ -106,26 +106,26 @@ class Waiting:
     # -- the loop
 
     async def _run(self) -> None:
-        began, told = self.clock(), False
+        began, logged = self.clock(), False
         while self._waiters:
             tick = random.uniform(*LOOK_EVERY)  # noqa: S311 - spreads workers, hides nothing
             looked = self.clock()
-            there = await self._look(tick)
-            if not there:
+            answers = await self._look(tick)
+            if not answers:
                 for waiter in self._waiters:
                     waiter.away = True
-                if not told:
+                if not logged:
                     log.warning("control_plane.away waiting=%d", len(self._waiters))
-                told = True
+                logged = True
             else:
                 self.spool.hurry()
                 await self._end_due()
             await self._beat()
-            older = there and any(self._held(waiter) for waiter in self._waiters)
+            older = answers and any(self._held(waiter) for waiter in self._waiters)
             pause = LOOK_AGAIN if older else tick - (self.clock() - looked)
             if self._waiters and pause > 0:
                 await asyncio.sleep(pause)
-        if told:
+        if logged:
             log.info("control_plane.back after=%.1fs", self.clock() - began)
 
     async def _look(self, within: float) -> bool:

@@ -57,12 +57,13 @@ class SessionActivities:
         """End the turn in one request and return the status that the control plane decided on."""
         delivery, features = self._runtime.delivery, self._runtime.control_plane.features
         about = {"turn_number": turn.turn}
-        made = [
-            records.tool_call({**x, "metadata": {**(x.get("metadata") or {}), **about}}) for x in self._calls_of(turn)
+        call_records = [
+            records.tool_call({**record, "metadata": {**(record.get("metadata") or {}), **about}})
+            for record in self._calls_of(turn)
         ]
         stages: list[list[Write]] = [
             [writes.events(turn.execution_id, turn.events)] if turn.events and not turn.behind else [],
-            [*([session] if session else []), *([writes.tool_calls(made)] if made else [])],
+            [*([session] if session else []), *([writes.tool_calls(call_records)] if call_records else [])],
             [writes.turn(records.turn(turn.turn_record))] if turn.turn_record else [],
         ]
         decided_at = sum(map(len, stages)) - 1
@@ -117,9 +118,9 @@ def _outcome(turn: calls.TurnInput, status: str) -> list[Write]:
     if ex.is_final(status):
         patch = {**turn.final_fields, "status": status, "completed_at": ev.now()}
         agent_status = ex.COMPLETED if status == ex.COMPLETED else ex.FAILED
-        told = [writes.events(turn.execution_id, turn.last)] if turn.last and status == ex.FAILED else []
+        failure = [writes.events(turn.execution_id, turn.last)] if turn.last and status == ex.FAILED else []
         return [
-            *told,
+            *failure,
             writes.execution(turn.execution_id, **patch),
             *writes.agent_status(turn.kind, turn.agent_id, agent_status),
         ]

@@ -69,7 +69,7 @@ class FailureCounts:
         self._failures.clear()
 
     def snapshot(self) -> dict[str, list[Any]]:
-        return {key: [x.digest, x.times, x.told_at] for key, x in self._failures.items()}
+        return {key: [failure.digest, failure.times, failure.told_at] for key, failure in self._failures.items()}
 
     @classmethod
     def restore(cls, saved: dict[str, list[Any]]) -> FailureCounts:

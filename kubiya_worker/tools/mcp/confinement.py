@@ -38,8 +38,8 @@ def declared(server: McpServer, workspace: Path) -> Declared:
 
 def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -> Profile | None:
     """Return the profile of a server's process; None: unconfined. Raises ConfigurationError."""
-    own_profile = declared(server, workspace).applied()
-    if own_profile is None:
+    base = declared(server, workspace).applied()
+    if base is None:
         return None
     reads = [each for each in server.named_files if visible.is_file(each)]
     reads += [program, os.path.realpath(program), *filter(None, [os.environ.get(CA_FILE)])]
@@ -50,10 +50,10 @@ def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -
     own = profile.folders_of_interpreter(program) if program == sys.executable else ()
     writes = profile.folder_to_change(folder) if folder != workspace else ()
     return replace(
-        own_profile,
-        reads=(*own_profile.reads, *reads),
-        writes=(*own_profile.writes, *writes),
-        own=(*own_profile.own, *own),
+        base,
+        reads=(*base.reads, *reads),
+        writes=(*base.writes, *writes),
+        own=(*base.own, *own),
     )
 
 
