@@ -63,13 +63,13 @@ def load(
         return Definition(name="", failure=unreadable(f"The {request.kind} {request.agent_id!r}", error))
 
 
-def unreadable(whose: str, error: Exception) -> ConfigurationError:
+def unreadable(subject: str, error: Exception) -> ConfigurationError:
     """Return the error for a definition that holds what no code expects; without it the run would be begun for ever.
 
     The words of `error` are not in it: they may hold a value.
     """
     remedy = "Check its configuration at the control plane; the worker's log says where it broke"
-    return ConfigurationError(f"{whose} cannot be read ({type(error).__name__})", remedy=remedy)
+    return ConfigurationError(f"{subject} cannot be read ({type(error).__name__})", remedy=remedy)
 
 
 def _load(
@@ -84,12 +84,12 @@ def _load(
         loaded = control_plane.contexts.entity_context(request.kind, request.agent_id, request.member.stream)
     else:
         loaded = control_plane.contexts.execution_context(request.execution_id, request.agent_id, request.kind)
-    whose = f"the {request.kind} {request.agent_id!r}"
-    entity = lenient.an_object(loaded.get(request.kind), f"The definition of {whose}")
-    environment = lenient.an_object(loaded.get("environment"), f"The environment of {whose}")
-    own = lenient.an_object(entity.get("configuration"), f"`configuration` of {whose}")
-    llm = lenient.an_object(entity.get("llm_config") or entity.get("model_config"), f"`llm_config` of {whose}")
-    skills = lenient.objects(loaded.get("skills"), f"`skills` of {whose}")
+    subject = f"the {request.kind} {request.agent_id!r}"
+    entity = lenient.an_object(loaded.get(request.kind), f"The definition of {subject}")
+    environment = lenient.an_object(loaded.get("environment"), f"The environment of {subject}")
+    own = lenient.an_object(entity.get("configuration"), f"`configuration` of {subject}")
+    llm = lenient.an_object(entity.get("llm_config") or entity.get("model_config"), f"`llm_config` of {subject}")
+    skills = lenient.objects(loaded.get("skills"), f"`skills` of {subject}")
     config = {**own, **request.agent_config}
     prompts = (environment.get("system_prompt"), entity.get("system_prompt"))
     definition = Definition(
