@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final
@@ -34,6 +34,8 @@ from kubiya_worker.workflows import registry
 
 log = structlog.get_logger()
 
+Activities = Sequence[Callable[..., Any]]
+
 # The library demands a limit, but a drain has none. At the end of a stop's grace period grace_expiry.py cancels what
 # still runs.
 UNLIMITED: Final = timedelta(days=365)
@@ -56,7 +58,7 @@ def build_worker(
     interceptors: Sequence[Interceptor],
 ) -> WorkerPair:
     """Build the Temporal workers. Their steps are loaded after the first poll."""
-    activities_of_worker = steps.declared()
+    activities, queue = steps.declared(), registration.task_queue_name
     loaded = extension_loading.load(settings.extensions, names.OURS)
     for fault in loaded.faults:
         log.error("extension.refused", fault=fault)
@@ -72,35 +74,12 @@ def build_worker(
     }
     unversioned, versioned = {**common, **deployment.UNVERSIONED}, {**common, **deployment.options(settings)}
 
-    def model_worker() -> Worker | None:
-        if not settings.model_slots:
-            return None
-        return Worker(
-            client,
-            task_queue=model_queue(registration.task_queue_name),
-            activities=[each for each in activities_of_worker if activity_name(each) in names.MODEL_ACTIVITIES],
-            max_concurrent_activities=settings.model_slots,
-            max_concurrent_activity_task_polls=MODEL_POLLS,
-            **versioned,
-        )
-
-    def host_worker(queue: str) -> Worker:
-        # Without a version: a run that is pinned to an older one must still reach its command after an upgrade.
-        return Worker(
-            client,
-            task_queue=queue,
-            activities=[each for each in activities_of_worker if activity_name(each) in names.HOST_ACTIVITIES],
-            max_concurrent_activities=HOST_SLOTS,
-            max_concurrent_activity_task_polls=HOST_POLLS,
-            **unversioned,
-        )
-
     def make(custom: list[type]) -> WorkerPair:
         worker = Worker(
             client,
-            task_queue=registration.task_queue_name,
+            task_queue=queue,
             workflows=[*registry.WORKFLOWS, *custom],
-            activities=[*activities_of_worker, *loaded.activities],
+            activities=[*activities, *loaded.activities],
             activity_executor=ThreadPoolExecutor(settings.max_concurrent_activities, "custom-activity"),
             workflow_runner=WorkflowSandbox(),
             workflow_task_executor=WorkflowThreads(is_own, steps.expect),
@@ -110,7 +89,9 @@ def build_worker(
             **versioned,
         )
         allow_long_tasks(worker)
-        return WorkerPair(worker, model_worker(), host_worker)
+        model_worker = _model_worker(client, queue, activities, settings.model_slots, versioned)
+        # Without a version: a run that is pinned to an older one must still reach its command after an upgrade.
+        return WorkerPair(worker, model_worker, lambda host: _host_worker(client, host, activities, unversioned))
 
     try:
         return make(loaded.workflows)
@@ -119,6 +100,34 @@ def build_worker(
             raise
         log.error("extension.refused", fault=f"custom workflows cannot be registered: {error}")
         return make([])
+
+
+def _model_worker(
+    client: Client, queue: str, activities: Activities, slots: int, options: dict[str, Any]
+) -> Worker | None:
+    """Return the worker of model calls for when tools hold all slots of the queue; None without slots for it."""
+    if not slots:
+        return None
+    return Worker(
+        client,
+        task_queue=model_queue(queue),
+        activities=[each for each in activities if activity_name(each) in names.MODEL_ACTIVITIES],
+        max_concurrent_activities=slots,
+        max_concurrent_activity_task_polls=MODEL_POLLS,
+        **options,
+    )
+
+
+def _host_worker(client: Client, queue: str, activities: Activities, options: dict[str, Any]) -> Worker:
+    """Return the worker of calls about what only this host has."""
+    return Worker(
+        client,
+        task_queue=queue,
+        activities=[each for each in activities if activity_name(each) in names.HOST_ACTIVITIES],
+        max_concurrent_activities=HOST_SLOTS,
+        max_concurrent_activity_task_polls=HOST_POLLS,
+        **options,
+    )
 
 
 def leave_out_idle_walks() -> None:

@@ -222,10 +222,8 @@ class Life:
         spool = spool_of(settings, registration)
         sender = SpoolSender(control_plane, spool)
         state = WorkerState(settings, registration, self._watchdog, self._notifier, self._began)
-        steady = {"slots": settings.max_concurrent_activities, **deployment.told(settings)}
         wishes = Wishes(self._stop, registration.wish)
-        trials = [*names.TRIAL_KINDS, names.TRIAL_MODEL]
-        steady |= {**restarts(settings.supervisor_state), "wishes": wishes.possible, "trials": trials}
+        constant = self._constant_facts(wishes)
         findings = self_check.HostFindings(self._redact)
         heartbeat = Heartbeat(
             control_plane,
@@ -233,7 +231,7 @@ class Life:
             self._counters,
             interval=settings.heartbeat_interval,
             hostname=settings.worker_hostname,
-            health=lambda: {**state.snapshot(), **steady, **findings.told()},
+            health=lambda: {**state.snapshot(), **constant, **findings.told()},
             logs=self._recent.take,
             heard=wishes.heard,
         )
@@ -277,6 +275,16 @@ class Life:
             await asyncio.to_thread(heartbeat.stop)
             await asyncio.to_thread(status.stop)
             redaction.close()
+
+    def _constant_facts(self, wishes: Wishes) -> dict[str, Any]:
+        """Return what each heartbeat tells of this worker that does not change."""
+        return {
+            "slots": self._settings.max_concurrent_activities,
+            **deployment.told(self._settings),
+            **restarts(self._settings.supervisor_state),
+            "wishes": wishes.possible,
+            "trials": [*names.TRIAL_KINDS, names.TRIAL_MODEL],
+        }
 
     def _tasks(self) -> dict[str, Any]:
         counts = self._counters.counts()
