@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.daemon import Daemons
+from tests.support.daemon import SEEN_BY_ROOT, Daemons
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.timeout(240)
@@ -59,6 +59,7 @@ def test_a_second_start_says_who_runs_and_touches_nothing(daemons: Daemons) -> N
     assert (daemons.worker_pid(), (daemons.folder() / "worker.pid").read_bytes()) == before
 
 
+@SEEN_BY_ROOT
 def test_the_callers_terminal_is_left_alone(daemons: Daemons) -> None:
     """A daemon that kept the caller's descriptors would keep `ssh host kubiya worker start -d` from returning."""
     pid = daemons.pid_file()["pid"]
@@ -77,6 +78,7 @@ def test_curl_finds_the_health_of_control_plane_and_workers(daemons: Daemons) ->
     )
 
 
+@SEEN_BY_ROOT
 def test_the_ports_of_the_guide_are_the_ones_that_are_used(daemons: Daemons) -> None:
     """`telnet`: the control plane's port answers before a worker is started, and that is where the worker goes."""
     host, _, port = daemons.stack.url.removeprefix("http://").partition(":")
