@@ -51,8 +51,8 @@ class Guard:
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = networks
         ours = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(os.__file__).parent), "/usr/share"}
-        # A relative entry of PYTHONPATH would be the folder that this process runs in: the whole host.
-        packages = {each for each in sys.path if Path(each).is_absolute()}
+        # A relative entry of PYTHONPATH is the folder that this process runs in, which is the whole host.
+        packages = set(filter(None, sys.path)) - {"/"}
         self._folders = tuple(os.path.realpath(each).rstrip("/") + "/" for each in ours | packages)
         self.seen = ""
 
