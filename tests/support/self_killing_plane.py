@@ -44,7 +44,7 @@ WRITES = {  # steps that write into the database: each has three points
     "removed": (Outbox, "remove"),
     "kept": (Hooks, "keep"),
     "reply": (Replies, "add"),
-    "reply noted": (Replies, "told"),
+    "reply noted": (Replies, "record_try"),
 }
 SENDS = {  # steps that reach another program: each has two
     "start": (Temporal, "start"),
