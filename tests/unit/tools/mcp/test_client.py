@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubiya_worker.tools import mcp
-from kubiya_worker.tools.base import ToolContext
+from kubiya_worker.tools.base import ToolContext, ToolResult
 from kubiya_worker.tracing import current, ids
 
 SERVER = """
@@ -27,6 +27,18 @@ for line in sys.stdin:
 """
 
 
+async def result_of(program: list[str], folder: Path) -> ToolResult:
+    """Start a server of one tool, which is Python code with its arguments, and return what a call of it gives."""
+    servers = mcp.parse({"s": {"command": sys.executable, "args": ["-c", *program], "call_timeout": 20}})
+    pool = mcp.SessionPool()
+    try:
+        found = await mcp.discover(servers, pool, {}, folder, [])
+        (tool,) = mcp.tools_of(found.specs, servers, pool)
+        return await tool.run({}, ToolContext("e1", "c1", folder))
+    finally:
+        await pool.close()
+
+
 @pytest.mark.parametrize(
     ("answer", "output", "error"),
     [
@@ -40,14 +52,7 @@ for line in sys.stdin:
 async def test_an_answer_that_is_not_of_the_protocol_is_read(
     answer: str, output: str, error: bool, tmp_path: Path
 ) -> None:
-    servers = mcp.parse({"s": {"command": sys.executable, "args": ["-c", SERVER, answer], "call_timeout": 20}})
-    pool = mcp.SessionPool()
-    try:
-        found = await mcp.discover(servers, pool, {}, tmp_path, [])
-        (tool,) = mcp.tools_of(found.specs, servers, pool)
-        result = await tool.run({}, ToolContext("e1", "c1", tmp_path))
-    finally:
-        await pool.close()
+    result = await result_of([SERVER, answer], tmp_path)
     assert output in result.output and bool(result.error) == error
 
 
@@ -77,14 +82,7 @@ for line in sys.stdin:
 async def test_an_older_version_is_spoken_and_an_error_without_a_number_ends_the_only_call(
     version: str, how: str, tmp_path: Path
 ) -> None:
-    servers = mcp.parse({"s": {"command": sys.executable, "args": ["-c", REFUSES, version, how], "call_timeout": 20}})
-    pool = mcp.SessionPool()
-    try:
-        found = await mcp.discover(servers, pool, {}, tmp_path, [])
-        (tool,) = mcp.tools_of(found.specs, servers, pool)
-        result = await tool.run({}, ToolContext("e1", "c1", tmp_path))
-    finally:
-        await pool.close()
+    result = await result_of([REFUSES, version, how], tmp_path)
     assert "Parse error" in result.output and result.error
 
 
