@@ -37,6 +37,8 @@ _ORDINARY: Final = re.compile(
     r"|PRIVATE[_. -]?(?:ADDRESS|CIDR|CLUSTER|DNS|DOMAIN|ENDPOINT|IPS?|LINK|NETWORKS?|REGISTRY|SUBNETS?|ZONES?))"
     r"(?![a-z])"
 )
+# A header's name may be written as one word: XAPIKEY. The others end so by chance; Portkey is a gateway.
+_JOINED_KEY: Final = re.compile(r"(?!(?:DON|HOC|JOC|KEN|MON|PORT|TUR|WHIS)KEY)[A-Z0-9]+KEY")
 # For variables of the worker itself, whose names nobody has chosen for us: the words count within longer ones, too.
 _WITHIN: Final = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)
 # Last words of names that say something about a credential, but are not one.
@@ -104,6 +106,15 @@ def certain(name: str, value: str) -> list[str]:
         shaped += [match[0] for match in _MIXED.finditer(value) if _is_mixed(match[0])]
     told = [pair for match in _URL.finditer(value) for pair in _query(match[0])]
     return list(dict.fromkeys([*shaped, *inner, *told]))
+
+
+def in_header(name: str, value: str) -> bool:
+    """Return whether a header holds a credential in the open: by its name, also in one word, or by its value's shape."""
+    if any(certain(name, value)):
+        return True
+    words = [word.upper() for word in _WORD.findall(_ORDINARY.sub(" ", name))]
+    joined = any(_JOINED_KEY.fullmatch(word) for word in words) and not (words and _ABOUT.fullmatch(words[-1]))
+    return joined and bool(value) and not any(templates.names(value)) and not _is_plain(name, value)
 
 
 def shaped(text: str) -> list[str]:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kubiya_worker import credentials
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.models.configuration_file import text_of
-from kubiya_worker.protocol.model_entries import HEADER_VARIABLES, is_credential
+from kubiya_worker.protocol.model_entries import HEADER_VARIABLES
 
 KEYS: Final = {
     "stream": "`false` asks for the whole answer at once: for servers whose streams are broken",
@@ -35,6 +36,8 @@ OMIT: Final = "omit"
 LIMITS: Final = ("max_tokens", "max_completion_tokens")
 ENDPOINTS: Final = "endpoints"
 
+SHORTEST_SECRET: Final = 8  # characters
+
 _OURS: Final = frozenset({"model", "messages", "tools", "stream", "stream_options", "n"})
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NOT_HEADERS: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
@@ -43,7 +46,10 @@ _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}|^os\.environ/([A
 
 @dataclass(frozen=True)
 class Compatibility:
-    """The deviations of an endpoint; None and an empty map mean the usual request."""
+    """The deviations of an endpoint; None and an empty map mean the usual request.
+
+    `secrets` are values of headers that no message may show: those of variables, and those that are credentials.
+    """
 
     stream: bool | None = None
     stream_options: bool | None = None
@@ -51,6 +57,7 @@ class Compatibility:
     max_tokens_field: str | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     extra_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def with_(self, other: Compatibility) -> Compatibility:
         """Return these settings replaced by those of `other`, the two maps key by key."""
@@ -60,6 +67,7 @@ class Compatibility:
             merged[option.name] = (
                 {**mine, **theirs} if isinstance(mine, Mapping) else mine if theirs is None else theirs
             )
+        merged["secrets"] = (*self.secrets, *other.secrets)
         return Compatibility(**merged)
 
     def wire(self) -> str:
@@ -67,11 +75,6 @@ class Compatibility:
         return json.dumps(
             {option.name: getattr(self, option.name) for option in fields(self)}, sort_keys=True, default=str
         )
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Return the values of headers, which may be keys and so must not appear in any message."""
-        return tuple(value for value in self.extra_headers.values() if len(value) >= 8)
 
 
 NOTHING: Final = Compatibility()
@@ -100,13 +103,16 @@ def parse(raw: Any, where: str, environ: Mapping[str, str], *, agent: bool = Fal
     limit = raw.get("max_tokens_field")
     if limit not in (None, *LIMITS):
         raise _wrong(f"{where}.max_tokens_field", f"has to be {' or '.join(LIMITS)}, not {limit!r}")
+    written = raw.get("extra_headers") or {}
+    headers = _headers(raw.get("extra_headers"), f"{where}.extra_headers", environ, agent=agent)
     return Compatibility(
         stream=raw.get("stream"),
         stream_options=raw.get("stream_options"),
         tool_choice=choice,
         max_tokens_field=limit,
         extra_body=_body(raw.get("extra_body"), f"{where}.extra_body"),
-        extra_headers=_headers(raw.get("extra_headers"), f"{where}.extra_headers", environ, agent=agent),
+        extra_headers=headers,
+        secrets=tuple(value for name, value in headers.items() if _is_secret(name, str(written[name]), value)),
     )
 
 
@@ -144,7 +150,7 @@ def _headers(raw: Any, where: str, environ: Mapping[str, str], *, agent: bool) -
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise _wrong(place, "has to be a text")
         text = str(value)
-        if agent and is_credential(name) and not _REFERENCE.search(text):
+        if agent and credentials.in_header(name, text) and not _REFERENCE.search(text):
             raise ConfigurationError(
                 f"{place}: a stored definition must not hold a credential",
                 remedy=f"Export {HEADER_VARIABLES}NAME on the worker, and write ${{{HEADER_VARIABLES}NAME}}",
@@ -154,6 +160,12 @@ def _headers(raw: Any, where: str, environ: Mapping[str, str], *, agent: bool) -
             raise _wrong(place, "holds a character that a header cannot hold")
         headers[name] = expanded
     return headers
+
+
+def _is_secret(name: str, written: str, value: str) -> bool:
+    """Return whether a header's value must be hidden. A title or an address must not: messages are full of its words."""
+    long_enough = len(value) >= SHORTEST_SECRET  # ordinary words hold shorter ones
+    return long_enough and (_REFERENCE.search(written) is not None or credentials.in_header(name, written))
 
 
 def _expanded(text: str, place: str, environ: Mapping[str, str], *, agent: bool) -> str:

@@ -7,7 +7,7 @@ field would store a wish that no worker keeps.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -35,7 +35,6 @@ _OWN_KEYS: Final = {
     "": frozenset({"OPENAI_API_KEY"}),
 }
 _BODY: Final = frozenset({"model", "messages", "tools", "stream", "stream_options", "n"})
-_CREDENTIAL: Final = re.compile(r"(?i)auth|key|token|secret|password|cookie|credential")
 _REFERENCE: Final = re.compile(r"\$\{([^}]*)\}|^os\.environ/(.*)$")
 
 
@@ -43,11 +42,6 @@ def is_stored(row: Any) -> bool:
     """Return whether an entry of a list is one that the control plane stores."""
     info = row.get("model_info") if isinstance(row, Mapping) else None
     return isinstance(info, Mapping) and info.get("origin") == STORED
-
-
-def is_credential(header: str) -> bool:
-    """Return whether a header is one that carries credentials, by its name."""
-    return _CREDENTIAL.search(header) is not None
 
 
 def own_list(queue: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -94,8 +88,11 @@ def may_name(variable: str, model: str, api_base: str) -> bool:
     )
 
 
-def fault_of(entry: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return (field, text) of what a worker would refuse of a stored entry {model, api_base, …}; None if nothing."""
+def fault_of(entry: Mapping[str, Any], holds_credential: Callable[[str, str], bool]) -> tuple[str, str] | None:
+    """Return (field, text) of what a worker would refuse of a stored entry {model, api_base, …}; None if nothing.
+
+    `holds_credential` tells it of a header's name and value.
+    """
     model, base = str(entry.get("model") or ""), str(entry.get("api_base") or "")
     provider, slash, rest = model.partition("/")
     if base and (urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).hostname):
@@ -112,7 +109,9 @@ def fault_of(entry: Mapping[str, Any]) -> tuple[str, str] | None:
     settings = ("extra_body", "extra_headers", "compatibility")
     if slash and provider in NATIVE and (named := next((each for each in settings if entry.get(each)), None)):
         return named, f"{named} is for OpenAI-compatible endpoints, not for {provider}: leave it out"
-    return _fault_of_key(str(entry.get("api_key") or ""), model, base) or _fault_of_extras(entry)
+    return _fault_of_key(str(entry.get("api_key") or ""), model, base) or _fault_of_extras(
+        entry, holds_credential
+    )
 
 
 def _fault_of_key(key: str, model: str, base: str) -> tuple[str, str] | None:
@@ -128,7 +127,9 @@ def _fault_of_key(key: str, model: str, base: str) -> tuple[str, str] | None:
     return "api_key", f"{what}: export it on the workers, and write {taken}"
 
 
-def _fault_of_extras(entry: Mapping[str, Any]) -> tuple[str, str] | None:
+def _fault_of_extras(
+    entry: Mapping[str, Any], holds_credential: Callable[[str, str], bool]
+) -> tuple[str, str] | None:
     """Return what is wrong with the added fields and headers, which may stand at two places."""
     for place in (entry, entry.get("compatibility") or {}):
         where = "compatibility" if place is not entry else ""
@@ -136,7 +137,7 @@ def _fault_of_extras(entry: Mapping[str, Any]) -> tuple[str, str] | None:
             if key in _BODY:
                 return where or "extra_body", f"extra_body.{key} is the worker's own; it cannot be replaced"
         for name, value in (place.get("extra_headers") or {}).items():
-            if is_credential(name) and not _REFERENCE.search(str(value)):
+            if holds_credential(name, str(value)) and not _REFERENCE.search(str(value)):
                 text = f"extra_headers.{name} is a credential: export {HEADER_VARIABLES}NAME on the workers, and write"
                 return where or "extra_headers", f"{text} ${{{HEADER_VARIABLES}NAME}}"
             for match in _REFERENCE.finditer(str(value)):

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.routing import Route
 
-from kubiya_worker import templates
+from kubiya_worker import credentials, templates
 from kubiya_worker.protocol import model_entries
 from kubiya_worker.protocol.model_entries import HEADER_VARIABLES
 from kubiya_worker.server import stored_models
@@ -64,7 +64,7 @@ def queue_names(call: Call, ids: list[str]) -> list[str]:
 
 def _check(model: Object) -> None:
     """Answer 422 for a model that no worker could reach, or that holds a credential."""
-    fault = model_entries.fault_of(model)
+    fault = model_entries.fault_of(model, credentials.in_header)
     if fault:
         raise invalid(*fault)
     extras = {name: model.get(name) for name in _EXTRAS}

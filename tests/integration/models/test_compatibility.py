@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.models import Endpoint, ModelReply, ModelRequest, Models
+from kubiya_worker.models import Endpoint, ModelReply, ModelRequest, Models, compatibility
 from kubiya_worker.models.compatibility import Compatibility, Endpoints
 from kubiya_worker.protocol.execution import Usage
 from tests.support.model_endpoint import ModelEndpoint
@@ -85,7 +85,7 @@ def test_a_header_that_the_server_repeats_is_not_shown(endpoint: ModelEndpoint) 
     endpoint.script[:] = [{"status": 400, "body": said}]
     agent = {"extra_headers": {"X-B": "${KUBIYA_MODEL_HEADER_B}"}}
     with pytest.raises(ModelError) as caught:
-        worker = Compatibility(extra_headers={"X-A": "s3cr3t-value"})
+        worker = compatibility.parse({"extra_headers": {"X-A": "${TENANT}"}}, "here", {"TENANT": "s3cr3t-value"})
         ask(endpoint, {"compatibility": agent}, worker, KUBIYA_MODEL_HEADER_B="tenant-17-secret")
     assert "is not known" in caught.value.line()
     assert "s3cr3t" not in caught.value.line() and "tenant-17" not in caught.value.line()

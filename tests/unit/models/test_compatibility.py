@@ -74,11 +74,35 @@ def test_an_agent_can_have_sent_only_what_the_worker_offers() -> None:
         assert "worker-key" not in caught.value.line()
 
 
-@pytest.mark.parametrize("name", ["Authorization", "x-api-key", "Cookie", "X-Secret"])
+@pytest.mark.parametrize(
+    "name", ["Authorization", "x-api-key", "Cookie", "X-Secret", "Helicone-Auth", "XAPIKEY", "X-Userkey", "X-PAT"]
+)
 def test_a_credential_does_not_stand_in_an_agent(name: str) -> None:
     with pytest.raises(ConfigurationError, match="must not hold a credential") as caught:
         Models(Endpoint(), {}).check({"compatibility": {"extra_headers": {name: "sk-literal"}}})
     assert "sk-literal" not in caught.value.line()
+
+
+ORDINARY = {
+    "X-Title": "my app",
+    "HTTP-Referer": "https://apps.example.com",
+    "x-portkey-provider": "openai",
+    "Idempotency-Key": "nightly-1",
+    "X-Max-Tokens": "8192",
+    "X-Author": "Ada",
+    "cf-aig-cache-key": "nightly",
+}
+
+
+def test_a_header_that_only_looks_like_a_credential_may_stand_in_an_agent_and_its_words_are_no_secret() -> None:
+    found = parse({"extra_headers": ORDINARY}, agent=True)
+    assert (found.extra_headers, found.secrets) == (ORDINARY, ())
+
+
+def test_a_key_of_a_known_service_is_a_credential_in_any_header() -> None:
+    with pytest.raises(ConfigurationError, match="must not hold a credential"):
+        parse({"extra_headers": {"X-Custom": "sk-0123456789abcdefghij"}}, agent=True)
+    assert parse({"extra_headers": {"X-Custom": "sk-0123456789abcdefghij"}}).secrets == ("sk-0123456789abcdefghij",)
 
 
 def test_the_later_place_wins_key_by_key() -> None:
