@@ -109,7 +109,7 @@ def certain(name: str, value: str) -> list[str]:
 
 
 def in_header(name: str, value: str) -> bool:
-    """Return whether a header holds a credential in the open: by its name, also in one word, or by its value's shape."""
+    """Return whether a header holds a credential: by its name, also in one word, or by the shape of its value."""
     if any(certain(name, value)):
         return True
     words = [word.upper() for word in _WORD.findall(_ORDINARY.sub(" ", name))]

@@ -163,7 +163,7 @@ def _headers(raw: Any, where: str, environ: Mapping[str, str], *, agent: bool) -
 
 
 def _is_secret(name: str, written: str, value: str) -> bool:
-    """Return whether a header's value must be hidden. A title or an address must not: messages are full of its words."""
+    """Return whether a header's value must be hidden. A title or an address need not: messages hold its words."""
     long_enough = len(value) >= SHORTEST_SECRET  # ordinary words hold shorter ones
     return long_enough and (_REFERENCE.search(written) is not None or credentials.in_header(name, written))
 

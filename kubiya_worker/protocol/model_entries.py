@@ -109,9 +109,7 @@ def fault_of(entry: Mapping[str, Any], holds_credential: Callable[[str, str], bo
     settings = ("extra_body", "extra_headers", "compatibility")
     if slash and provider in NATIVE and (named := next((each for each in settings if entry.get(each)), None)):
         return named, f"{named} is for OpenAI-compatible endpoints, not for {provider}: leave it out"
-    return _fault_of_key(str(entry.get("api_key") or ""), model, base) or _fault_of_extras(
-        entry, holds_credential
-    )
+    return _fault_of_key(str(entry.get("api_key") or ""), model, base) or _fault_of_extras(entry, holds_credential)
 
 
 def _fault_of_key(key: str, model: str, base: str) -> tuple[str, str] | None:
@@ -127,9 +125,7 @@ def _fault_of_key(key: str, model: str, base: str) -> tuple[str, str] | None:
     return "api_key", f"{what}: export it on the workers, and write {taken}"
 
 
-def _fault_of_extras(
-    entry: Mapping[str, Any], holds_credential: Callable[[str, str], bool]
-) -> tuple[str, str] | None:
+def _fault_of_extras(entry: Mapping[str, Any], holds_credential: Callable[[str, str], bool]) -> tuple[str, str] | None:
     """Return what is wrong with the added fields and headers, which may stand at two places."""
     for place in (entry, entry.get("compatibility") or {}):
         where = "compatibility" if place is not entry else ""

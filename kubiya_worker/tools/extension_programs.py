@@ -39,6 +39,7 @@ async def run_program(
     KUBIYA_CONFINEMENT is `require` and the kernel cannot.
     """
     # Imported here: the sandbox of an extension's workflow loads for each run all that the extension imports.
+    from kubiya_worker.tools import network_variables
     from kubiya_worker.tools.confinement import profile, support
     from kubiya_worker.tools.processes import programs
     from kubiya_worker.tools.shell.variables import DEFAULT_PATH, tool_environment
@@ -53,7 +54,7 @@ async def run_program(
     if support.is_active():
         limits = profile.make(
             context.workspace,
-            reads=(*_folders(path), *found, *read_paths),
+            reads=(*_folders(path), *found, *network_variables.files(os.environ), *read_paths),
             writes=tuple(write_paths),
             grants=tuple(grants),
             network=network,
@@ -72,12 +73,13 @@ async def run_program(
 
 def _base(context: ToolContext, path: str, *, confined: bool) -> dict[str, str]:
     named = {name: os.environ[name] for name in ("HOME", "LANG", "LC_ALL", "TZ", "USER") if name in os.environ}
+    from kubiya_worker.tools import network_variables
     from kubiya_worker.tools.confinement import spawn
 
     base = {"LANG": "C.UTF-8", "HOME": str(context.workspace), **named, "PATH": path, "TERM": "dumb", "PAGER": "cat"}
     if confined:
         base["TMPDIR"] = str(spawn.temporary_folder(context.workspace))
-    return base
+    return {**base, **network_variables.of_worker(os.environ)}
 
 
 def _found(program: str, workspace: Path, path: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import network_variables
 from kubiya_worker.tools.agent_skills import checkout, folder, given
 from kubiya_worker.tools.agent_skills.folder import AgentSkill, FolderInvalid
 from kubiya_worker.tools.base import Tool, ToolArgumentsError, ToolContext, ToolResult, refusal
@@ -270,7 +271,7 @@ class RunSkillScript:
         base |= {"PYTHONDONTWRITEBYTECODE": "1", "SKILL_DIR": str(skill.folder)}
         if temporary:
             base["TMPDIR"] = str(spawn.temporary_folder(context.workspace))
-        return {**base, **tool_environment(context.env)}
+        return {**base, **network_variables.of_worker(os.environ), **tool_environment(context.env)}
 
 
 def _instructions(skill: AgentSkill) -> str:

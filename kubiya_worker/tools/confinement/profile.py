@@ -10,10 +10,11 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from kubiya_worker.tools import network_variables
 from kubiya_worker.tools.confinement import places, support, visible
 from kubiya_worker.tools.confinement.process_profile import Profile
 from kubiya_worker.tools.shell.private_files import private_places
@@ -111,7 +112,9 @@ class Declared:
 
     def applied(self) -> Profile | None:
         """Return the profile that holds on this host now; None: unconfined. Raises ConfigurationError."""
-        return self.profile if self.profile is not None and support.is_active() else None
+        if self.profile is None or not support.is_active():
+            return None
+        return replace(self.profile, reads=(*self.profile.reads, *network_variables.files(os.environ)))
 
     def told(self) -> str:
         """Return what the model is told about the limits; "" where there are none."""

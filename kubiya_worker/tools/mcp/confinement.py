@@ -23,7 +23,6 @@ from kubiya_worker.tools.confinement.process_profile import Profile
 from kubiya_worker.tools.confinement.profile import Declared
 from kubiya_worker.tools.mcp.config import McpServer
 from kubiya_worker.tools.mcp.confinement_keys import ServerKeys
-from kubiya_worker.tools.mcp.network_variables import CA_FILE
 
 REMEDY: Final = (
     "The server is confined: `read_paths`, `write_paths` and `grants` of its settings open more, `packages` the caches "
@@ -42,7 +41,7 @@ def profile_of(server: McpServer, workspace: Path, folder: Path, program: str) -
     if base is None:
         return None
     reads = [each for each in server.named_files if visible.is_file(each)]
-    reads += [program, os.path.realpath(program), *filter(None, [os.environ.get(CA_FILE)])]
+    reads += [program, os.path.realpath(program)]
     beside = [Path(each).parent for each in (program, os.path.realpath(program))]
     search = [each for each in os.environ.get("PATH", "").split(os.pathsep) if each]
     search += [str(each) for each in beside if each.name in ("bin", ".bin", "shims")]

@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from kubiya_worker._supervisor.posix.markers import pids_with
 from kubiya_worker.errors import ConfigurationError, Unavailable
+from kubiya_worker.tools import network_variables
 from kubiya_worker.tools.confinement import spawn, visible
-from kubiya_worker.tools.mcp import confinement, network_variables, stdio
+from kubiya_worker.tools.mcp import confinement, stdio
 from kubiya_worker.tools.mcp.config import McpServer
 from kubiya_worker.tools.mcp.messages import NO_MESSAGE
 from kubiya_worker.tools.mcp.oauth import TokenCache

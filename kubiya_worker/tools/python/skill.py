@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import network_variables
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
 from kubiya_worker.tools.confinement import profile, spawn
 from kubiya_worker.tools.processes import programs
@@ -133,4 +134,4 @@ def _environment(context: ToolContext, *, temporary: bool) -> dict[str, str]:
     zone = {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {}
     if temporary:
         base["TMPDIR"] = str(spawn.temporary_folder(context.workspace))
-    return {**base, **zone, **tool_environment(context.env)}
+    return {**base, **zone, **network_variables.of_worker(os.environ), **tool_environment(context.env)}

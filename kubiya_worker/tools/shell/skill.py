@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.tools import ToolSpec
+from kubiya_worker.tools import network_variables
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult, refusal
 from kubiya_worker.tools.confinement import profile, spawn, visible
 from kubiya_worker.tools.processes import programs
@@ -178,9 +179,9 @@ class Shell:
         return checked
 
     def environment(self, context: ToolContext, *, temporary: bool = False) -> dict[str, str]:
-        """Return an environment that begins empty, and never has the worker's variables.
+        """Return an environment that begins empty, and never has the worker's secrets.
 
-        It gets what programs need of the host, then the tools' variables.
+        It gets what programs need of the host and its network, then the tools' variables.
         """
         home = {
             name: os.environ[name] for name in ("HOME", "LANG", "LC_ALL", "TZ", "USER", "TMPDIR") if name in os.environ
@@ -192,6 +193,7 @@ class Shell:
             base |= _protection()
         if temporary:
             base["TMPDIR"] = str(spawn.temporary_folder(context.workspace))
+        base |= network_variables.of_worker(os.environ)
         return {**base, **tool_environment(context.env, self._passed, listed=ANY not in self._allowance.allowed)}
 
     def _describe(self, skill: Skill) -> ToolSpec:

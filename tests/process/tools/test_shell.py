@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from kubiya_worker.tools import network_variables
 from kubiya_worker.tools.base import Tool, ToolContext, ToolResult
 from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.toolset import build_toolset
@@ -127,6 +128,8 @@ def test_its_input_is_empty(tool: Tool, tmp_path: Path) -> None:
 
 
 def test_the_environment_is_made_from_nothing(tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", *network_variables.PROXY_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KUBIYA_API_KEY", "kby_of_the_worker")
     monkeypatch.setenv("SOME_OTHER_SECRET", "secret")
     env = {
@@ -155,6 +158,20 @@ def test_a_supervisors_mark_of_the_run_reaches_programs(
     given = context(tmp_path, env={"SUPERVISOR_RUN": "x"})
     output = asyncio.run(tool.run({"command": "env"}, given)).output
     assert [line for line in output.splitlines() if line.startswith("SUPERVISOR_RUN=")] == ["SUPERVISOR_RUN=run-1"]
+
+
+def test_a_program_has_the_workers_way_to_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, certificates = tmp_path / "workspace", tmp_path / "own-ca.pem"
+    workspace.mkdir()
+    certificates.write_text("certificates")
+    for name, value in (("SSL_CERT_FILE", str(certificates)), ("HTTPS_PROXY", "http://proxy:3128")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@proxy:3128")
+    tool = shell(workspace, allowed_commands=["env", "cat"])
+    lines = call(tool, workspace, "env").output.splitlines()
+    assert {"HTTPS_PROXY=http://proxy:3128", f"GIT_SSL_CAINFO={certificates}"} <= set(lines)
+    assert not any("secret" in line for line in lines)
+    assert call(tool, workspace, f"cat {certificates}").output == "certificates", "confined, it may be read"
 
 
 def test_a_variable_of_the_workers_kind_passes_only_if_the_skill_says_so(tmp_path: Path) -> None:

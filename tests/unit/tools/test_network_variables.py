@@ -1,12 +1,14 @@
-"""This module checks what a stdio server's process is told of the worker's network."""
+"""This module checks what a tool's process is told of the worker's network."""
 
 from __future__ import annotations
 
 import pytest
 
-from kubiya_worker.tools.mcp.network_variables import of_worker
+from kubiya_worker.tools.network_variables import of_worker
 
-CA = {"SSL_CERT_FILE": "/etc/own.pem", "REQUESTS_CA_BUNDLE": "/etc/own.pem", "NODE_EXTRA_CA_CERTS": "/etc/own.pem"}
+CA = dict.fromkeys(
+    ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"), "/etc/own.pem"
+)
 
 
 @pytest.mark.parametrize(
