@@ -229,6 +229,8 @@ class Runtime:
         for kept in (*every, self.redactors, self.secrets_known):
             kept.forget(execution_id)
         self.mcp.release(execution_id)
+        if "writer" in vars(self):  # else nothing was written
+            self.writer.forget(execution_id)
 
 
 def workspace_of(runtime: Runtime, execution_id: str, context: Context) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.control_plane import errors, writer
+from kubiya_worker.control_plane import errors, gathering, writer
 from kubiya_worker.control_plane.write_requests import Outcome
 from kubiya_worker.control_plane.writer import Writer
 from kubiya_worker.control_plane.writes import Write
@@ -48,6 +48,10 @@ class Plane:
 
 def at(path: str) -> Write:
     return Write("POST", path, {})
+
+
+def of(execution: int) -> str:
+    return f"/executions/{execution}/events/batch"
 
 
 def written(made: Writer, *paths: str) -> asyncio.Task[list[dict[str, Any]]]:
@@ -145,3 +149,67 @@ async def test_a_control_plane_without_groups_gets_each_for_itself(features: fro
     made = writer_of(plane)
     await asyncio.gather(*(made.write(at(f"/{n}")) for n in range(3)))
     assert sorted(plane.requests) == [[["/0"]], [["/1"]], [["/2"]]]
+
+
+async def test_writes_of_many_executions_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "EACH", 60.0)
+    monkeypatch.setattr(gathering, "LONGEST", 60.0)
+    plane = Plane(free=True)
+    made = writer_of(plane)
+    for execution in range(gathering.FEW):
+        await made.write(at(of(execution)))
+    alone = len(plane.requests)
+    gathered = [written(made, of(gathering.FEW + n)) for n in range(writer.GROUPS_PER_REQUEST)]
+    await asyncio.wait_for(asyncio.gather(*gathered), 30)  # as many as a request holds wait no longer
+    assert alone == gathering.FEW, "few executions wait for nothing"
+    assert [len(groups) for groups in plane.requests[alone:]] == [writer.GROUPS_PER_REQUEST]
+
+
+async def test_what_gathers_goes_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "LONGEST", 0.01)
+    plane = Plane(free=True)
+    made = writer_of(plane)
+    tasks = [written(made, of(execution)) for execution in range(gathering.FEW + 3)]
+    await asyncio.wait_for(asyncio.gather(*tasks), 30)
+    assert sum(map(len, plane.requests)) == len(tasks)
+
+
+async def test_an_execution_that_is_over_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "EACH", 60.0)
+    monkeypatch.setattr(gathering, "LONGEST", 60.0)
+    plane = Plane(free=True)
+    made = writer_of(plane)
+    for execution in range(3 * gathering.FEW):  # one after the other
+        await asyncio.wait_for(made.write(at(of(execution))), 30)
+        made.forget(str(execution))
+    assert len(plane.requests) == 3 * gathering.FEW
+
+
+async def test_what_came_during_a_request_gathers_only_as_long_as_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "SLOW_AFTER", 60.0)
+    monkeypatch.setattr(gathering, "EACH", 0.001)
+    plane = Plane()
+    made = writer_of(plane)
+    first = written(made, of(0))
+    await plane.begun.get()
+    rest = [written(made, of(execution)) for execution in range(1, gathering.FEW + 3)]
+    await asyncio.sleep(0)  # they run up to where they wait, and one has set the timer of slow requests
+    plane.free = True
+    plane.go()
+    await asyncio.wait_for(asyncio.gather(first, *rest), 30)
+    assert [len(groups) for groups in plane.requests] == [1, len(rest)]
+
+
+@pytest.mark.parametrize(
+    ("executions", "seconds"), [(0, 0.0), (1, 0.0), (4, 0.0), (5, 0.001), (10, 0.006), (54, 0.05), (500, 0.05)]
+)
+def test_the_more_executions_write_the_longer_a_write_waits(executions: int, seconds: float) -> None:
+    assert gathering.gathering_time(executions) == pytest.approx(seconds)
+
+
+def test_an_execution_counts_for_a_second_after_its_write() -> None:
+    executions = gathering.WritingExecutions()
+    executions.note("a", 10.0)
+    executions.note("b", 10.4)
+    executions.note("a", 10.8)
+    assert [executions.count(now) for now in (10.8, 11.3, 11.5, 12.0)] == [2, 2, 1, 0]
