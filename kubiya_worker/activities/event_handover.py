@@ -66,7 +66,7 @@ class EventHandover:
         if not events or unconfirmed.size(packed) > unconfirmed.MOST:
             return None
         last: str = self.stream.shown(events[-1:])[0]["event_id"]
-        self._in_flight.add(last, self.send_alone(sender))
+        self._in_flight.add(self.stream.id, last, self.send_alone(sender))
         return EventOutcome(spooled=[last], unconfirmed=packed)
 
     async def send_alone(self, sender: EventSender) -> bool:

@@ -21,38 +21,44 @@ LOOKS: Final = (0.05, 0.1, 0.2, 0.4)  # seconds between looks for an event that 
 REMEMBERED: Final = 4096  # ids of events that arrived
 
 
+EventKey = tuple[str, str]  # a stream, and an event on it: executions may have events of the same id
+
+
 class InFlight:
-    """The publications of this process, by the id of their last event as on the stream. For one event loop."""
+    """The publications of this process, by their last event as on the stream. For one event loop."""
 
     def __init__(self) -> None:
-        self._tasks: dict[str, asyncio.Task[bool]] = {}
-        self._stored: OrderedDict[str, None] = OrderedDict()
+        self._tasks: dict[EventKey, asyncio.Task[bool]] = {}
+        self._stored: OrderedDict[EventKey, None] = OrderedDict()
 
-    def add(self, event_id: str, publication: Coroutine[Any, Any, bool]) -> None:
+    def add(self, stream_id: str, event_id: str, publication: Coroutine[Any, Any, bool]) -> None:
         """Go on with a publication. It returns whether the control plane has the events."""
+        key = stream_id, event_id
         task = asyncio.create_task(publication)
-        self._tasks[event_id] = task
-        task.add_done_callback(lambda done: self._end(event_id, done))
+        self._tasks[key] = task
+        task.add_done_callback(lambda done: self._end(key, done))
 
-    def _end(self, event_id: str, task: asyncio.Task[bool]) -> None:
-        del self._tasks[event_id]
+    def _end(self, key: EventKey, task: asyncio.Task[bool]) -> None:
+        if self._tasks.get(key) is task:  # else another attempt of the step publishes the same event
+            del self._tasks[key]
         if not task.cancelled() and task.exception() is None and task.result():
-            self._note(event_id)
+            self._note(key)
 
-    def _note(self, event_id: str) -> None:
-        self._stored[event_id] = None
+    def _note(self, key: EventKey) -> None:
+        self._stored[key] = None
         while len(self._stored) > REMEMBERED:
             self._stored.popitem(last=False)
 
-    async def stored(self, ids: Sequence[str]) -> bool:
-        """Wait for those of the events that this process is sending.
+    async def stored(self, stream_id: str, ids: Sequence[str]) -> bool:
+        """Wait for those of the stream's events that this process is sending.
 
         Return True when it knows that all of them have arrived.
         """
-        under_way = [self._tasks[event_id] for event_id in ids if event_id in self._tasks]
+        keys = [(stream_id, event_id) for event_id in ids]
+        under_way = [self._tasks[key] for key in keys if key in self._tasks]
         if under_way:
             await asyncio.wait(under_way)
-        return all(event_id in self._stored for event_id in ids)
+        return all(key in self._stored for key in keys)
 
     async def confirm(
         self,
@@ -65,15 +71,15 @@ class InFlight:
 
         `unconfirmed` has the events of each publication. Return those ids of `behind` that may not have arrived.
         """
-        await self.stored([*unconfirmed, *behind])
+        await self.stored(stream.id, [*unconfirmed, *behind])
         for event_id, events in unconfirmed.items():
-            if event_id not in self._stored:
+            if (stream.id, event_id) not in self._stored:
                 await _wait_for(writer, stream.id, event_id)
                 await writer.publish(
                     stream.id, stream.shown(events)
                 )  # always: after a minute of 425 a missing one counts as there
-                self._note(event_id)
-        return [event_id for event_id in behind if event_id not in self._stored]
+                self._note((stream.id, event_id))
+        return [event_id for event_id in behind if (stream.id, event_id) not in self._stored]
 
     async def close(self) -> None:
         """Wait for the publications. Each has its own time limit."""

@@ -9,24 +9,26 @@ from kubiya_worker.activities.in_flight import InFlight
 
 
 class Predecessors:
-    """The predecessors of one step's events, by their ids as on the stream.
+    """The predecessors of one step's events, by their ids on the stream `stream_id`.
 
     `send_missing` sends those that the control plane does not have; None: nobody can.
     """
 
     def __init__(
         self,
+        stream_id: str,
         ids: Sequence[str] = (),
         in_flight: InFlight | None = None,
         send_missing: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._stream_id = stream_id
         self._ids = ids
         self._in_flight = in_flight or InFlight()
         self._send_missing = send_missing
 
     async def arrived(self) -> bool:
         """Wait for those that this process is sending. Return True when it knows that all have arrived."""
-        return await self._in_flight.stored(self._ids)
+        return await self._in_flight.stored(self._stream_id, self._ids)
 
     async def sent(self) -> bool:
         """Send what is missing, unless that was done before. Return True when the step can go on at once."""

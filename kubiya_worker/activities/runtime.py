@@ -182,7 +182,7 @@ class Runtime:
         """Return the publisher for the events of one step."""
         stream = RunStream(call.execution_id, context.member)
         queue = EventQueue(call.behind, None if call.pieces is None else EventPacing(call.pieces, call.sparing))
-        predecessors = Predecessors(call.behind, self.in_flight, lambda: self._send_missing(stream))
+        predecessors = Predecessors(stream.id, call.behind, self.in_flight, lambda: self._send_missing(stream))
         sender = EventSender(self.writer, stream, queue, predecessors, self.spool)
         handover = EventHandover(stream, self.spool, self.in_flight, predecessors, hold=call.hold)
         return Publisher(queue, sender, handover)

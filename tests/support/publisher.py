@@ -32,6 +32,6 @@ def publisher_to(
     """Return the publisher of a step of the execution `e`."""
     spool, in_flight = spool or Spool(), in_flight or InFlight()
     stream, queue = RunStream("e", member), EventQueue(behind, pace)
-    predecessors = Predecessors(behind, in_flight, send_missing)
+    predecessors = Predecessors(stream.id, behind, in_flight, send_missing)
     sender = EventSender(cast(Writer, plane), stream, queue, predecessors, spool)
     return Publisher(queue, sender, EventHandover(stream, spool, in_flight, predecessors, hold=hold))

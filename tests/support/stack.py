@@ -21,11 +21,11 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import requests
 from temporalio.api.history.v1 import HistoryEvent
@@ -45,6 +45,10 @@ FINAL = ("completed", "failed", "cancelled", "interrupted")
 LANES = 8  # workers of a test run that never look at the same ports
 LANE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % LANES
 _given: set[int] = set()
+
+
+# How asyncio tells of an exception that no code awaits.
+UNHANDLED: Final = re.compile("Exception in callback|exception was never retrieved|Task was destroyed but it is pend")
 
 
 def free_port() -> int:
@@ -141,6 +145,12 @@ class Process:
             self._tie = None
 
 
+def require_handled(processes: Iterable[Process]) -> None:
+    """Fail where a process of ours has logged an exception that nobody handled: no test expects one."""
+    lines = [line for process in processes for line in process.lines if UNHANDLED.search(line)]
+    assert not lines, "\n".join(lines[:5])
+
+
 def patched(target: Any, patch: Any) -> Any:
     """Return what a JSON Merge Patch (RFC 7396) makes of a value."""
     if not isinstance(patch, dict):
@@ -192,6 +202,8 @@ class Stack:
         if error is not None:
             for process in self.processes:
                 print(f"--- {process.popen.args!r}", *process.lines[-60:], sep="\n")
+        else:
+            require_handled(self.processes)
 
     def start(self, argv: list[str], env: dict[str, str] | None = None, *, tied: bool = False) -> Process:
         process = Process(argv, env or {}, self.folder, tied=tied)
@@ -255,9 +267,11 @@ class Stack:
         before = len(self.processes)
         yield self
         kept = (self.temporal, self.server)  # which a test may have replaced
-        for process in [each for each in reversed(self.processes[before:]) if each not in kept]:
+        ended = [each for each in reversed(self.processes[before:]) if each not in kept]
+        for process in ended:
             process.kill()
             self.processes.remove(process)
+        require_handled(ended)
 
     # -- what a client does
 

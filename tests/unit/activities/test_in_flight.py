@@ -50,13 +50,13 @@ async def test_a_publication_is_waited_for() -> None:
         await gate.wait()
         return True
 
-    flight.add("message:m", publication())
-    waiting = asyncio.create_task(flight.stored(["message:m"]))
+    flight.add("run", "message:m", publication())
+    waiting = asyncio.create_task(flight.stored("run", ["message:m"]))
     await asyncio.sleep(0)
     assert not waiting.done()
     gate.set()
     assert await waiting
-    assert not await flight.stored(["message:m", "of another worker"])
+    assert not await flight.stored("run", ["message:m", "of another worker"])
     plane = Plane()
     assert await confirm(flight, plane, None, "message:m") == []
     assert (plane.got, plane.looks) == ([], 0)
@@ -71,11 +71,11 @@ async def test_one_that_failed_is_sent_by_whoever_has_the_events(breaks: bool) -
             raise RuntimeError
         return False
 
-    flight.add("message:m", publication())
-    assert not await flight.stored(["message:m"])
+    flight.add("run", "message:m", publication())
+    assert not await flight.stored("run", ["message:m"])
     assert await confirm(flight, plane, None, "message:m", "on a disk") == ["on a disk"]
     assert plane.got == [("run", "message:m")]
-    assert await flight.stored(["message:m"])
+    assert await flight.stored("run", ["message:m"])
 
 
 async def test_what_another_worker_is_sending_is_waited_for() -> None:
@@ -100,6 +100,47 @@ async def test_a_fault_is_told_and_the_events_are_sent_later() -> None:
     assert plane.got == [("run", "message:m")]
 
 
+async def test_executions_may_have_events_of_the_same_id() -> None:
+    """Some models number their tool calls anew in each answer, so the event of a tool's end is `tool_completed:0`."""
+    flight, gate = InFlight(), asyncio.Event()
+    errors_told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, told: errors_told.append(told))
+
+    async def publication(succeeds: bool) -> bool:
+        await gate.wait()
+        return succeeds
+
+    flight.add("run", "message:m", publication(False))
+    flight.add("another run", "message:m", publication(True))
+    gate.set()
+    assert await flight.stored("another run", ["message:m"])
+    assert not await flight.stored("run", ["message:m"])
+    plane = Plane()
+    await confirm(flight, plane)
+    assert plane.got == [("run", "message:m")], "what the other execution has sent is not this one's"
+    assert not errors_told
+
+
+async def test_attempts_of_one_step_may_publish_the_same_event() -> None:
+    flight, gates = InFlight(), [asyncio.Event(), asyncio.Event()]
+    errors_told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, told: errors_told.append(told))
+
+    async def publication(number: int) -> bool:
+        await gates[number].wait()
+        return number == 1
+
+    for number in range(2):
+        flight.add("run", "message:m", publication(number))
+    gates[0].set()
+    waiting = asyncio.create_task(flight.stored("run", ["message:m"]))
+    await asyncio.sleep(0)
+    assert not waiting.done(), "the newest attempt is waited for"
+    gates[1].set()
+    assert await waiting
+    assert not errors_told
+
+
 async def test_closing_waits_for_all() -> None:
     flight, ended = InFlight(), []
     await flight.close()
@@ -110,6 +151,6 @@ async def test_closing_waits_for_all() -> None:
         return True
 
     for number in range(3):
-        flight.add(str(number), publication(number))
+        flight.add("run", str(number), publication(number))
     await flight.close()
     assert sorted(ended) == [0, 1, 2]

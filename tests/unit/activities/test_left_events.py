@@ -67,7 +67,7 @@ async def test_the_result_does_not_wait_and_has_the_events() -> None:
     assert (outcome.spooled, outcome.undelivered, plane.got) == (["message:1"], [], [])
     assert ANSWER not in str(outcome.unconfirmed)  # the message of the result has it
     plane.gate.set()
-    assert await flight.stored(["message:1"])
+    assert await flight.stored("e", ["message:1"])
     assert plane.got == unconfirmed.unpacked(outcome.unconfirmed, MESSAGE)
     assert [event["event_id"] for event in plane.got] == ["chunk:1", "message:1"]
 
@@ -82,7 +82,7 @@ async def test_only_one_step_is_ahead_of_the_control_plane() -> None:
     assert not second.done()
     plane.gate.set()
     assert (await second).spooled == ["message:2"]
-    assert await flight.stored(["message:1", "message:2"])
+    assert await flight.stored("e", ["message:1", "message:2"])
     assert [(e["event_id"], e.get("after")) for e in plane.got] == [("message:1", None), ("message:2", ["message:1"])]
 
 
@@ -136,7 +136,7 @@ async def test_what_is_not_taken_after_the_step_waits_on_disk(tmp_path: Path) ->
     outcome = await step(plane, flight, message(), spool=spool, member=MEMBER)
     assert outcome.spooled == ["e:message:1"]
     plane.gate.set()
-    assert not await flight.stored(["e:message:1"])
+    assert not await flight.stored("team", ["e:message:1"])
     assert [event["event_id"] for event in spool.first("team")[1]] == ["e:message:1"]
 
 
