@@ -92,7 +92,7 @@ def _auth(report: ProviderReport, place: str, words: str) -> ModelError:
     happened = f"The model endpoint {place} {answered}: {words}{code}"
     reason = fault_kinds.why_not_let_in(report)
     if reason == fault_kinds.KEY:
-        happened = f"The model endpoint {place} refused the key ({status}): {words}{code}"
+        happened = f"The model endpoint {place} refused the key{f' ({status})' if status else ''}: {words}{code}"
     remedy = remedies.key(place) if reason == fault_kinds.KEY else _LET_IN.get(reason, "")
     if reason == fault_kinds.PAGE:
         remedy = f"Something before the endpoint refuses the worker, as a proxy or a sign-in. {remedies.address(place)}"

@@ -25,6 +25,7 @@ _WORDS: Final = (
     *("message", "detail", "error", "msg", "error_message", "errormessage", "error_msg", "status_msg"),
     *("description", "title", "errors", "raw", "error_description", "localizedmessage"),
 )
+_CODE: Final = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)+")  # words that are a code: {"error": "prompt_too_long"}
 _MARKUP: Final = re.compile(r"<\s*(?:!doctype|html|head|body|title|h1|center|div|meta)\b", re.IGNORECASE)
 _TITLE: Final = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
 _UNSHOWN: Final = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|$)|<!--.*?(?:-->|$)", re.IGNORECASE | re.DOTALL)
@@ -117,7 +118,7 @@ class ProviderReport:
     @property
     def text(self) -> str:
         """Return all words in lower case on one line, for decisions that need words."""
-        return " ".join(" ".join(self.texts).lower().split())
+        return " ".join(" ".join(self.texts).lower().replace("\u2019", "'").split())
 
 
 class _Search:
@@ -157,6 +158,8 @@ class _Search:
         elif name == "param":
             self.params.add(value.strip().lower())
         elif name in _WORDS:
+            if _CODE.fullmatch(value):
+                self.codes.add(value.lower())
             inner = _read(value)
             if isinstance(inner, str):
                 self.add_text(value)

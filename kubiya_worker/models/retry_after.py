@@ -18,12 +18,13 @@ _UNITS: Final = {
     **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86400.0),
     **dict.fromkeys(("us", "µs", "ns"), 0.0),
-    **{"毫秒": 0.001, "秒": 1.0, "秒钟": 1.0, "分钟": 60.0, "小时": 3600.0},
+    **{"毫秒": 0.001, "秒": 1.0, "秒钟": 1.0, "分钟": 60.0, "分": 60.0, "小时": 3600.0, "時間": 3600.0},
 }
 _NAMES: Final = "|".join(sorted(_UNITS, key=len, reverse=True))
 _PART: Final = re.compile(rf"(\d+(?:\.\d+)?)\s*(?:more\s+)?({_NAMES})(?![a-zµ])", re.IGNORECASE)
 _DURATION: Final = rf"(?:\d+(?:\.\d+)?\s*(?:more\s+)?(?:{_NAMES})(?![a-zµ])[\s,]*(?:and\s+)?)+"
 _CLOCK: Final = r"(?<=in )(?:(\d+):)?(\d{1,2}):(\d\d(?:\.\d+)?)(?!\w)"
+_CLOCK_ALONE: Final = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _MOMENT: Final = r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?)"
 _WHOLE: Final = re.compile(_DURATION, re.IGNORECASE)
 _ISO: Final = re.compile(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?", re.IGNORECASE)
@@ -31,9 +32,11 @@ _ISO_UNITS: Final = (86400.0, 3600.0, 60.0, 1.0)
 # "Please try again in 3.2s", "retry after 20 seconds", "resets in 1 minute", "wait 30 s before", "retry after 20".
 _ASKS: Final = (
     r"(?:try(?:ing)?(?:\s+\w+)?\s+again|try(?=\s+in\b)|retry(?:ing|[ _-]?(?:after|in|delay))?|retried|wait(?:ing)?"
-    r"|resets?|available(?:\s+again)?|allowed|come\s+back|cool(?:ing)?[ -]?down)(?![a-z])"
+    r"|resets?|available(?:\s+again)?|allowed|replenished|come\s+back|back\s*-?off|cool(?:ing)?[ -]?down)(?![a-z])"
 )
-_AFTER: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(毫秒|秒钟|秒|分钟|小时)[之以]?后")  # Chinese: "after 3 seconds"
+_AFTER: Final = re.compile(  # Chinese and Japanese: "after 3 seconds"
+    r"(\d+(?:\.\d+)?)\s*(毫秒|ms|秒钟|秒|s|分钟|分|小时|時間)[之以]?[后後]"
+)
 _AT: Final = re.compile(rf"{_ASKS}[^.;\d]{{0,40}}(?:{_MOMENT}|{_CLOCK})", re.IGNORECASE)
 _WORDS: Final = re.compile(
     rf"{_ASKS}(?:[^.;\d]|\.(?!\s)){{0,60}}?(?<![\w.])(?:({_DURATION})|(?<=in )(\d+(?:\.\d+)?)(?![\w:-])"
@@ -59,7 +62,16 @@ _FIELDS: Final = (
         "resetinseconds",
         "resetafter",
     ),
-    *("resetsat", "resetat", "waitseconds", "secondstowait", "estimatedtime"),
+    *(
+        "resetsat",
+        "resetat",
+        "waitseconds",
+        "secondstowait",
+        "resettime",
+        "cooldowntime",
+        "backoffseconds",
+        "estimatedtime",
+    ),
 )
 _FIELDS_MS: Final = ("retryafterms", "retrydelayms", "retryinms", "waitms")
 
@@ -98,7 +110,10 @@ def seconds_of(value: Any, now: datetime) -> float | None:
         elif number >= 1e9:
             number -= now.timestamp()
         return max(0.0, number)
-    text = str(value).strip().strip('"')
+    text = str(value).strip().strip('";')
+    clock = _CLOCK_ALONE.fullmatch(text)
+    if clock:
+        return sum(float(part) * unit for part, unit in zip(clock.groups(), _ISO_UNITS[1:], strict=True))
     several = [finite(part) for part in text.split(",") if part.strip()]  # a header that a proxy has added once more
     if "," in text and several and None not in several:
         return max(seconds_of(part, now) or 0.0 for part in several)

@@ -52,7 +52,8 @@ def error_in(value: Any, name: str = "") -> Any:
             return {"error": choice["error"]}
     base = value.get("base_resp")
     if isinstance(base, Mapping) and base.get("status_code"):
-        return {"error": {"message": base.get("status_msg") or "no explanation", "code": base["status_code"]}}
+        words = base.get("status_msg") or "no explanation"
+        return {"error": {"message": words, "code": base["status_code"]}, "base_resp": base}
     if value.get("choices") or (isinstance(value.get("choices"), list) and "message" not in value):
         return None
     named = {str(key).lower(): held for key, held in value.items()}

@@ -75,7 +75,7 @@ TOO_LONG: list[tuple[int | None, Any, int | None]] = [
     (429, openai("Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 45000."), None),
     (400, {"error": {"message": "输入长度超过模型上下文"}}, None),
     (400, openai("The provided prompt is 9000 tokens long, but the maximum supported sequence length is just 8192!"), 8192),
-    (400, openai("KV cache is full: prompt of 9000 tokens does not fit into 4096"), None),
+    (400, openai("KV cache is full: prompt of 9000 tokens does not fit into 4096"), 4096),
     (400, openai("messages exceed the maximum number of characters 200000"), 200000),
     (400, {"message": "ValidationException: expected maxLength: 8192, actual: 9000, please reformat your input"}, 8192),
     (None, {"error_code": 336007, "error_msg": "the max length of current question is 2000"}, 2000),
@@ -83,6 +83,20 @@ TOO_LONG: list[tuple[int | None, Any, int | None]] = [
     (400, openai("x", code="prompt_length_exceeded"), None),
     (400, openai("x", code="context_limit_reached"), None),
     (400, openai("x", details={"promptTokens": 9000, "contextWindow": 8192}), 8192),
+    (400, {"base_resp": {"status_code": 1039, "status_msg": "token limit exceeded"}}, None),
+    (400, {"success": False, "errors": [{"code": 5021, "message": "The estimated number of input and maximum output tokens (26000) exceeded this model context window limit (24000)"}]}, 24000),
+    (400, {"error": "The number of tokens to keep from the initial prompt is greater than the context length (n_keep: 9012>= n_ctx: 4096)"}, 4096),
+    (400, {"error_code": "INVALID_PARAMETER_VALUE", "message": "input + max_tokens exceeds 8192"}, 8192),
+    (400, {"error": "prompt_too_long"}, None),
+    (400, openai("x", code="too_many_input_tokens"), None),
+    (400, openai("Input is 9,001 tokens but the limit is 8,192"), 8192),
+    (400, openai("num_tokens (9001) > max_context (8192)"), 8192),
+    (400, openai("You sent 9001 tokens, which is more than the model can take in (8192)"), 8192),
+    (400, openai("Prompt exceeds the allowed number of tokens: 33012/32768"), 32768),
+    (400, openai("slot context overflow: n_past = 8192, n_ctx = 8192"), 8192),
+    (400, openai("Your conversation has grown past the model's 200k context"), None),
+    (400, openai("请求的 tokens 数超过了模型的最大上下文长度 32768", code="1261"), 32768),
+    (400, openai("Invalid 'input': string too long. Expected a string with maximum length 10485760, but got 10485790", code="string_above_max_length", param="input"), None),
 ]  # fmt: skip
 
 NOT_TOO_LONG: list[tuple[int | None, Any]] = [
@@ -106,6 +120,10 @@ NOT_TOO_LONG: list[tuple[int | None, Any]] = [
     (402, openai("This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens")),
     (413, openai("The audio file is too large")),
     (400, openai("monthly token limit of this account exceeded by the request")),
+    (400, openai("The maximum tokens you requested exceeds the model limit of 4096")),
+    (400, openai("Requested output length of 9000 tokens is above the limit of 8192 output tokens")),
+    (400, openai("thinking.budget_tokens 65536 is more than 32768")),
+    (400, openai("string too long: 44 > 40", code="string_above_max_length", param="messages[3].tool_calls[0].id")),
 ]
 
 
@@ -156,6 +174,14 @@ def test_other_words_about_tokens_are_no_overflow(status: int | None, body: Any)
         (400, openai("Your trial has expired. Add a payment method to continue")),
         (429, openai("no", type="insufficient_points")),
         (403, {"error": "Monthly included credits for Inference Providers exhausted"}),
+        (None, {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}),
+        (400, openai("ExceededTokenBudget: Current spend for token: 12.3; Max Budget for Token: 12.0", type="auth_error")),
+        (429, openai("request reached organization TPD rate limit, current: 1526210, limit: 1500000")),
+        (403, {"message": "INVALID_PAYMENT_INSTRUMENT:A valid payment instrument must be provided."}),
+        (403, openai("Your subscription has expired. Renew it to continue.")),
+        (403, {"message": "Out of call volume quota. Quota will be replenished in 02:12:33."}),
+        (403, openai("x", code="BalanceNotEnough")),
+        (429, openai("Team budget reached: 50.00 USD of 50.00 USD")),
     ],
 )  # fmt: skip
 def test_a_used_up_account_is_told_at_once_and_not_as_a_wrong_setting(status: int | None, body: Any) -> None:
@@ -176,6 +202,8 @@ def test_a_used_up_account_is_told_at_once_and_not_as_a_wrong_setting(status: in
         (openai("Limited to 60 requests/min and 1000 requests/day"), {}),
         (openai("This request exceeds the token rate of your tier. See aka.ms/oai/quotaincrease"), {}),
         (openai("Requests to the API have exceeded the call rate limit of your pricing tier.", code="429"), {}),
+        ({"code": "Throttling.AllocationQuota", "message": "Allocated quota exceeded, please increase your limit."}, {}),
+        ({"error": {"code": "1305", "message": "The service may be overloaded, please try again later"}}, {}),
     ],
 )  # fmt: skip
 def test_a_limit_of_calls_is_no_used_up_account(body: Any, headers: dict[str, str]) -> None:
@@ -258,6 +286,11 @@ def http_date(seconds: float) -> str:
         ({}, openai("x", details=[{"metadata": {"quotaResetTimeStamp": "2026-03-01T12:00:04Z"}}]), 4),
         ({}, openai("Please slow down and try in 4 seconds"), 4),
         ({}, openai("请在 4 秒后重试"), 4),
+        ({}, openai("4秒後に再試行してください"), 4),
+        ({}, openai("Quota will be replenished in 00:00:33."), 33),
+        ({}, openai("Back off for 4s"), 4),
+        ({}, openai("x", reset_time="2026-03-01T12:00:04Z"), 4),
+        ({"Retry-After": "00:01:04"}, {}, 64),
         ({}, openai("Please wait for 4 more seconds"), 4),
         ({}, openai("retry_after=4"), 4),
         ({}, openai("Next request allowed in 4s"), 4),
@@ -285,6 +318,12 @@ def test_the_wait_in_every_form(headers: dict[str, str], body: Any, seconds: flo
         (403, "<html><head><title>Attention Required! | Cloudflare</title></head></html>", "Cloudflare", "proxy"),
         (401, openai("Incorrect API key provided", code="invalid_api_key"), "refused the key", "LITELLM_API_KEY"),
         (401, openai("Missing bearer"), "Missing bearer", "LITELLM_API_KEY"),
+        (451, openai("Unavailable for legal reasons"), "legal reasons", "region"),
+        (400, {"code": "invalid argument", "error": "Incorrect API key provided"}, "Incorrect", "LITELLM_API_KEY"),
+        (400, {"success": False, "errors": [{"code": 10000, "message": "No"}]}, "refused the key", "LITELLM_API_KEY"),
+        (400, {"error": {"code": "1000", "message": "Authentication Failed"}}, "refused the key", "LITELLM_API_KEY"),
+        (400, openai("Authentication Error, Invalid proxy server token", type="token_not_found_in_db", code="400"),
+         "refused the key", "LITELLM_API_KEY"),
     ],
 )  # fmt: skip
 def test_who_is_not_let_in_reads_why(status: int, body: Any, words: str, remedy: str) -> None:
@@ -304,6 +343,11 @@ def test_who_is_not_let_in_reads_why(status: int, body: Any, words: str, remedy:
         (403, openai("Request rejected by moderation")),
         (403, openai("Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_X")),
         (400, {"error": {"code": "1301", "message": "系统检测到输入或生成内容可能包含不安全或敏感内容"}}),
+        (400, openai("Content Exists Risk", code="invalid_request_error")),
+        (446, openai("The guardrail checks defined in the config failed", type="hooks_failed")),
+        (422, openai("Prompt rejected by safety guard: jailbreak")),
+        (400, openai("x", code="content_blocked")),
+        (400, {"success": False, "errors": [{"code": 2016, "message": "Prompt blocked"}]}),
     ],
 )
 def test_a_refused_text_is_no_matter_of_the_key(status: int, body: Any) -> None:
@@ -316,6 +360,25 @@ def test_a_refused_text_is_no_matter_of_the_key(status: int, body: Any) -> None:
     [
         (404, openai("The model `m` does not exist", code="model_not_found"), base.UNKNOWN_MODEL),
         (400, openai("Invalid model name passed in model=m. Call `/v1/models`"), base.UNKNOWN_MODEL),
+        (
+            404,
+            {"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}},
+            base.UNKNOWN_MODEL,
+        ),
+        (404, openai("No endpoints found for x/y."), base.UNKNOWN_MODEL),
+        (404, openai("No endpoints found that support tool use. To learn more, visit: https://x"), base.BAD_REQUEST),
+        (
+            400,
+            {"message": "Invocation of model ID x with on-demand throughput isn\u2019t supported."},
+            base.UNKNOWN_MODEL,
+        ),
+        (410, {"title": "Gone", "detail": "The model 'x' has reached its end of life"}, base.UNKNOWN_MODEL),
+        (404, {"error": "model_not_supported"}, base.UNKNOWN_MODEL),
+        (400, {"error": {"code": "1211", "message": "模型不存在"}}, base.UNKNOWN_MODEL),
+        (400, {"error": "Model unloaded."}, base.UNAVAILABLE),
+        (400, openai("Model is warming up, please retry in 20s", type="model_not_ready"), base.UNAVAILABLE),
+        (None, openai("x", type="insufficient_system_resource"), base.UNAVAILABLE),
+        (400, openai("x", code="1002", type="invalid_request_error"), base.BAD_REQUEST),
         (404, {"detail": "Not Found"}, base.BAD_REQUEST),
         (400, openai("temperature must be between 0 and 2"), base.BAD_REQUEST),
         (500, openai("oops"), base.UNAVAILABLE),
