@@ -38,7 +38,7 @@ class ChatEndpoint:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._url = _completions(connection.base_url)
-        self._refused: dict[str, frozenset[str]] = {}  # by model: fields of its messages that the endpoint refuses
+        self._refused: dict[str, frozenset[str]] = {}  # by model: fields that the endpoint refuses
         self._client = httpx2.AsyncClient(
             headers=_headers(connection),
             timeout=httpx2.Timeout(connection.idle_timeout + READ_SLACK, connect=CONNECT_TIMEOUT),
@@ -74,15 +74,15 @@ class ChatEndpoint:
     async def _sent(self, name: str, request: ModelRequest) -> httpx2.Response:
         """Return the open response. Raise NoSuccess, or what httpx2 raises.
 
-        An endpoint may refuse to get back a field that it has sent. Without a second try, which leaves the field out,
-        the conversation would fail for ever.
+        An endpoint may refuse a field that the worker adds, or to get back one that it has sent itself. Without a
+        second try, which leaves the field out, the conversation would fail for ever.
         """
         before = self._refused.get(name, frozenset())
         body = chat_request.body_of(name, request, self._connection, before)
         try:
             return await self._post(request, body)
         except NoSuccess as error:
-            sent = chat_request.extra_fields(body["messages"], outgoing.KNOWN)
+            sent = chat_request.extra_fields(body["messages"], outgoing.KNOWN) | chat_request.dispensable(body)
             refused = outgoing.refused_fields(error.report.status, error.report.body, sent)
             if not refused:
                 raise

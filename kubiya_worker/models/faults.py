@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from kubiya_worker.models import base, fault_kinds, leaked_keys, remedies, retry_after, window_overflow
+from kubiya_worker.models import base, fault_kinds, leaked_keys, model_settings, remedies, retry_after, window_overflow
 from kubiya_worker.models.base import FEW, MANY, ModelError
 from kubiya_worker.models.provider_report import ProviderReport
 from kubiya_worker.models.wire import embedded_errors, finish_reasons
@@ -81,7 +81,9 @@ def reported(
     if report.page or status in (404, 405):
         return error(base.BAD_REQUEST, f"{remedies.address(place)} and the agent's model id")
     unclear = status in (400, 413, 422, None)
-    return error(base.BAD_REQUEST, "Check the agent's model and model_config", unclear=unclear)
+    setting = next((name for name in sorted(report.params) if name in model_settings.NAMES), "")
+    what = f"Change `{setting}` in the agent's model_config, or leave it out" if setting else ""
+    return error(base.BAD_REQUEST, what or "Check the agent's model and model_config", unclear=unclear)
 
 
 def _auth(report: ProviderReport, place: str, words: str) -> ModelError:

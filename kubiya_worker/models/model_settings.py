@@ -74,3 +74,4 @@ _KNOWN: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
     THINKING: (THINKING, _effort),
     "reasoning_effort": (THINKING, _effort),
 }
+NAMES: Final = frozenset(_KNOWN)

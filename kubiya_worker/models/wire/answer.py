@@ -265,7 +265,23 @@ def chunk_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
             inner = value.get(name)
             if isinstance(inner, Mapping) and isinstance(inner.get("choices"), list):
                 return {**{key: held for key, held in value.items() if key in ("usage", "model")}, **inner}
+        delta, reason = _own_form(value)
+        if delta:
+            return {**value, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
     return value
+
+
+def _own_form(value: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
+    """Return the piece of an answer, and the reason, of a server that sends a form of its own; empty for all others."""
+    message, response, token = value.get("message"), value.get("response"), value.get("token")
+    if isinstance(message, Mapping) and "role" in message:  # Ollama
+        return message, value.get("done_reason")
+    if isinstance(response, str):  # Ollama's generate, Workers AI
+        return {"content": response, "tool_calls": value.get("tool_calls")}, value.get("done_reason")
+    if isinstance(token, Mapping) and isinstance(token.get("text"), str):  # Text Generation Inference
+        text = "" if token.get("special") else token["text"]
+        return {"content": text}, _mapping(value.get("details")).get("finish_reason")
+    return {}, None
 
 
 def _list_of(value: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from kubiya_worker.models.base import ModelRequest
 from kubiya_worker.models.compatibility import Compatibility
 from kubiya_worker.models.connection import Connection
 from kubiya_worker.models.paired_messages import paired, with_cut_notes
-from kubiya_worker.models.wire.outgoing import assistant, origin_of
+from kubiya_worker.models.wire.outgoing import SYSTEM, assistant, origin_of
 from kubiya_worker.protocol.characters import cleaned
 from kubiya_worker.protocol.messages import Message
 from kubiya_worker.protocol.tools import ToolSpec
@@ -25,19 +25,21 @@ Body = dict[str, Any]
 _OF_SAMPLING: Final = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
 _ALWAYS_REASONS: Final = re.compile(r"o\d(?![a-z0-9])|gpt-5(?![.\d]|-chat)")
 _REASONS_ON_DEMAND: Final = re.compile(r"gpt-5\.\d")
+# Fields that the worker adds by itself, or can call by another name: an endpoint that refuses one is asked without it.
+_ADDED: Final = frozenset({"stream_options", "metadata", "tool_choice", "prompt_cache_key", "max_tokens"})
 _NO_SYSTEM: Final = re.compile(r"o1-mini")  # it refuses the role `system`
 
 
 def body_of(name: str, request: ModelRequest, connection: Connection, refused: Collection[str] = ()) -> Body:
-    """Return the request's body for the model `name`, without the fields of messages that its endpoint has refused.
+    """Return the request's body for the model `name`, without what its endpoint has refused.
 
     Raise ConfigurationError when the agent's `compatibility` or `caching` is wrong.
     """
     deviations = deviations_of(request, connection)
     origin = origin_of(connection.place, name)
     messages = _messages(request, origin, connection.label, refused)
-    if _NO_SYSTEM.match(_family(name)):
-        messages = [{**one, "role": "user"} if one["role"] == "system" else one for one in messages]
+    if SYSTEM in refused or _NO_SYSTEM.match(_family(name)):
+        messages = _without_system(messages)
     tools = [_tool(tool) for tool in request.tools]
     body: Body = {"model": name, "stream": deviations.stream is not False, "messages": messages}
     if body["stream"] and deviations.stream_options is not False:
@@ -50,6 +52,10 @@ def body_of(name: str, request: ModelRequest, connection: Connection, refused: C
     body |= _cache(name, request, connection, messages, tools)
     if request.metadata and connection.metadata:
         body["metadata"] = dict(request.metadata)
+    for field in _ADDED & set(refused) & body.keys():
+        value = body.pop(field)
+        if field == "max_tokens":
+            body["max_completion_tokens"] = value
     return body | dict(deviations.extra_body)
 
 
@@ -90,6 +96,31 @@ def _messages(request: ModelRequest, origin: str, label: str, refused: Collectio
             role = "system" if message["role"] == "system" else "user"
             written.append({"role": role, "content": str(message.get("content") or "")})
     return [*written, {"role": "user", "content": images}] if images else written
+
+
+def _without_system(messages: list[Body]) -> list[Body]:
+    """Return messages whose texts of the role `system` are a person's.
+
+    They are joined with the person's own that follow, since models without this role often want the roles to alternate.
+    """
+    written: list[Body] = []
+    before = ""  # what is put before the next message of a person
+    for message in messages:
+        if message["role"] == "system":
+            before = f"{before}{_text_of(message)}\n\n"
+        elif before and message["role"] == "user" and isinstance(message["content"], str):
+            written.append({**message, "content": before + message["content"]})
+            before = ""
+        else:
+            written += [{"role": "user", "content": before.rstrip("\n")}] if before else []
+            written.append(message)
+            before = ""
+    return [*written, {"role": "user", "content": before.rstrip("\n")}] if before else written
+
+
+def _text_of(message: Body) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 def _result(message: Message) -> tuple[Body, list[Body]]:
@@ -154,6 +185,11 @@ def _cache(name: str, request: ModelRequest, connection: Connection, messages: l
         caching.mark_tools(tools, time)
         caching.mark_messages(messages, time, parts_only=caching.parts_only(host))
     return {}
+
+
+def dispensable(body: Body) -> frozenset[str]:
+    """Return the fields of a request that it can do without."""
+    return _ADDED.intersection(body)
 
 
 def extra_fields(messages: Iterable[Mapping[str, Any]], known: Collection[str]) -> set[str]:

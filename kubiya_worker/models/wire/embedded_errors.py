@@ -42,9 +42,13 @@ def error_in(value: Any, name: str = "") -> Any:
         _is_error(value.get("error"), value)
         or name == "error"
         or value.get("object") == "error"
-        or value.get("type") == "error"
+        or "error" in (value.get("type"), value.get("event"))
+        or (not value.get("choices") and any(value.get(name) is False for name in ("ok", "success")))
     ):
         return dict(value)
+    groq = value.get("x_groq")
+    if isinstance(groq, Mapping) and groq.get("error"):
+        return {"error": groq["error"]}
     for number, choice in enumerate(value["choices"] if isinstance(value.get("choices"), list) else ()):
         place = position(choice.get("index")) if isinstance(choice, Mapping) else None
         is_first = not (number if place is None else place)
@@ -91,7 +95,7 @@ def status_of(body: Any) -> int | None:
     for holder in holders:
         if not isinstance(holder, Mapping):
             continue
-        for field in ("status_code", "status", "code", "type"):
+        for field in ("status_code", "statusCode", "httpCode", "status", "code", "error_code", "errorCode", "type"):
             value = str(holder.get(field) or "").strip()
             if value.isdecimal() and 400 <= int(value) <= 599:
                 return int(value)

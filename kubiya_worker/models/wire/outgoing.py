@@ -28,6 +28,12 @@ _NOT_TAKEN: Final = re.compile(
     r"unsupported|not supported|not permitted|not allowed|unknown|unrecogni[sz]ed|unexpected|additional propert|extra",
     re.IGNORECASE,
 )
+SYSTEM: Final = "system"  # among refused fields: the role of that name
+_NO_SYSTEM: Final = re.compile(  # of chat templates, and of Google's API for Gemma
+    r"\bsystem (?:role|messages?|prompts?|instructions?) (?:is |are )?not (?:supported|allowed|enabled)"
+    r"|\bdeveloper instruction is not enabled",
+    re.IGNORECASE,
+)
 _NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME: Final = 64
 # Ids of thoughts in messages that earlier versions stored without entries.
@@ -92,10 +98,12 @@ def assistant(
 
 
 def refused_fields(status: int | None, body: Any, sent: Collection[str]) -> frozenset[str]:
-    """Return the fields, of those that were sent back, which the body of an endpoint's error says it refuses."""
+    """Return the fields, of those that were sent, which the body of an endpoint's error says it refuses; or SYSTEM."""
     if status not in (400, 422):
         return frozenset()
     error_text = str(body)
+    if _NO_SYSTEM.search(error_text):
+        return frozenset({SYSTEM})
     if not _NOT_TAKEN.search(error_text):
         return frozenset()
     return frozenset(name for name in sent if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", error_text))

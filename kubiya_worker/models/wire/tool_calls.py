@@ -13,7 +13,7 @@ from kubiya_worker.protocol.characters import without_half_surrogates
 
 _ARGUMENTS: Final = ("arguments", "parameters", "input", "args")
 _OF_FUNCTION: Final = ("name", *_ARGUMENTS)
-_KNOWN: Final = frozenset({"index", "id", "type", "function", *_OF_FUNCTION})
+_KNOWN: Final = frozenset({"index", "id", "type", "function", "custom", *_OF_FUNCTION})
 _KNOWN_OF_FUNCTION: Final = frozenset({*_OF_FUNCTION, "description", "strict"})
 FUNCTION: Final = "function"
 
@@ -181,7 +181,7 @@ class Calls:
 
 def _function_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a call's name and arguments; some servers leave out the object around them."""
-    function = raw.get("function")
+    function = raw.get("function") or raw.get("custom")
     return function if isinstance(function, Mapping) else {name: raw[name] for name in _OF_FUNCTION if name in raw}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.models import Endpoint, ModelReply, ModelRequest, Models, compatibility
+from kubiya_worker.models import Endpoint, ModelError, ModelReply, ModelRequest, Models, compatibility
 from kubiya_worker.models.compatibility import Compatibility, Endpoints
 from kubiya_worker.protocol.execution import Usage
 from tests.support.model_endpoint import ModelEndpoint
@@ -79,8 +79,6 @@ def test_fields_and_headers_are_added_and_the_agents_win(endpoint: ModelEndpoint
 
 
 def test_a_header_that_the_server_repeats_is_not_shown(endpoint: ModelEndpoint) -> None:
-    from kubiya_worker.models import ModelError
-
     said = {"error": {"message": "the key s3cr3t-value is not known, nor is tenant-17-secret"}}
     endpoint.script[:] = [{"status": 400, "body": said}]
     agent = {"extra_headers": {"X-B": "${KUBIYA_MODEL_HEADER_B}"}}
@@ -89,6 +87,35 @@ def test_a_header_that_the_server_repeats_is_not_shown(endpoint: ModelEndpoint) 
         ask(endpoint, {"compatibility": agent}, worker, KUBIYA_MODEL_HEADER_B="tenant-17-secret")
     assert "is not known" in caught.value.line()
     assert "s3cr3t" not in caught.value.line() and "tenant-17" not in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("said", "left_out"),
+    [
+        ({"message": "Unsupported parameter: 'stream_options'", "param": "stream_options"}, {"stream_options"}),
+        ({"message": 'Unknown name "metadata": Cannot find field.', "status": "INVALID_ARGUMENT"}, {"metadata"}),
+        ({"message": "tool_choice is not supported by this model"}, {"tool_choice"}),
+        ({"message": "Extra inputs are not permitted: metadata, stream_options"}, {"metadata", "stream_options"}),
+        ({"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'"}, {"max_tokens"}),
+    ],
+)
+def test_a_field_of_ours_that_is_refused_is_left_out_and_stays_so(
+    endpoint: ModelEndpoint, said: dict[str, Any], left_out: set[str]
+) -> None:
+    endpoint.script[:] = [{"status": 400, "body": {"error": said}}, {"text": "ok"}]
+    items, body, _ = ask(endpoint, {"max_tokens": 64})
+    assert items[-1].content == "ok" and endpoint.count == 2
+    first = endpoint.requests[0]["body"]
+    assert first.keys() - body.keys() == left_out
+    assert ("max_completion_tokens" in body) == ("max_tokens" in left_out)
+
+
+def test_a_setting_of_a_person_that_is_refused_is_named_and_not_left_out(endpoint: ModelEndpoint) -> None:
+    said = {"message": "Unsupported value: 'temperature'", "param": "temperature", "code": "unsupported_value"}
+    endpoint.script[:] = [{"status": 400, "body": {"error": said}}]
+    with pytest.raises(ModelError) as caught:
+        ask(endpoint, {"temperature": 0.2})
+    assert endpoint.count == 1 and "`temperature` in the agent's model_config" in caught.value.remedy
 
 
 def test_a_key_that_is_none_is_refused_before_the_call(endpoint: ModelEndpoint) -> None:

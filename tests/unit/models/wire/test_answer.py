@@ -83,6 +83,7 @@ def test_two_calls_stay_two(pieces: list[dict[str, Any]]) -> None:
         [call(ONE, "shell"), call(ONE, "shell")],
         [call(ONE, "shell", index=0, id="a"), call("", "shell", index=0, id="a")],
         [call({"command": "one"}, "shell", index=0, id="a")],
+        [{"tool_calls": [{"index": 0, "id": "a", "type": "custom", "custom": {"name": "shell", "input": ONE}}]}],
         [call({"command": "one"}, "shell", index=0, id="a"), call({"command": "one"}, "shell", index=0, id="a")],
         [call("{}", "shell", index=0, id="a"), call(ONE, index=0)],
         [call({}, "shell", index=0, id="a"), call(ONE, "shell", index=0, id="a")],
@@ -313,6 +314,22 @@ def test_usage_is_found_in_every_place_and_under_every_name(usage: Any, expected
     answer = AnswerBuilder()
     answer.feed(place(usage))
     assert answer.counts.usage() == expected
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [{"message": {"role": "assistant", "content": "Hi"}, "done": False}, {"message": {"role": "assistant"}}],
+        [{"response": "H"}, {"response": "i"}, {"response": ""}],
+        [{"token": {"text": "Hi"}}, {"token": {"text": "</s>", "special": True}, "generated_text": "Hi"}],
+    ],
+)
+def test_servers_that_send_a_form_of_their_own_are_read(events: list[dict[str, Any]]) -> None:
+    answer = AnswerBuilder()
+    for event in events:
+        answer.feed(chunk_of(event))
+    answer.end()
+    assert answer.text == "Hi"
 
 
 def test_the_last_usage_counts_and_one_without_numbers_is_none() -> None:

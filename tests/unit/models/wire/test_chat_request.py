@@ -11,7 +11,7 @@ from kubiya_worker.models.base import ModelRequest
 from kubiya_worker.models.connection import GATEWAY, Connection
 from kubiya_worker.models.paired_messages import NO_RESULT
 from kubiya_worker.models.wire.chat_request import body_of, encoded, extra_fields
-from kubiya_worker.models.wire.outgoing import KNOWN
+from kubiya_worker.models.wire.outgoing import KNOWN, SYSTEM, refused_fields
 from kubiya_worker.protocol.tools import ToolSpec
 
 CONNECTION = Connection(GATEWAY, "http://gateway.example/v1", "k", metadata=True)
@@ -104,8 +104,19 @@ def test_images_follow_all_results_of_an_answer() -> None:
 
 def test_a_model_without_the_role_system_gets_its_words_as_a_persons() -> None:
     messages = [user("a"), {"role": "system", "content": "note"}]
-    assert roles(sent(messages, "Help.", "o1-mini")) == ["user"] * 3
+    written = sent(messages, "Help.", "o1-mini")
+    assert [(one["role"], one["content"]) for one in written] == [("user", "Help.\n\na"), ("user", "note")]
     assert roles(sent(messages, "Help.", "o1")) == ["system", "user", "system"]
+
+
+def test_an_endpoint_that_refuses_the_role_system_gets_its_words_in_the_persons_message() -> None:
+    said = {"error": {"message": "Developer instruction is not enabled for models/gemma-3-27b-it"}}
+    for body in (said, {"message": "System role not supported"}, {"message": "system messages are not allowed"}):
+        assert refused_fields(400, body, ["metadata"]) == {SYSTEM}
+    request = ModelRequest("m", "Help.", [user("a"), calling("x"), result("x"), {"role": "system", "content": "note"}])
+    written = body_of("m", request, CONNECTION, {SYSTEM})["messages"]
+    assert roles(written) == ["user", "assistant", "tool", "user"]
+    assert (written[0]["content"], written[3]["content"]) == ("Help.\n\na", "note")
 
 
 def test_half_a_character_does_not_stop_a_request() -> None:
