@@ -49,7 +49,9 @@ PLAIN_READERS: Final = frozenset(
 _INTERPRETERS: Final = re.compile(
     r"(ba|da|z|k|c|tc|fi|a)?sh|r?bash|python[\d.]*|perl[\d.]*|ruby[\d.]*|node|nodejs|deno|bun|php[\d.]*|lua[\d.]*|tclsh.*"
     r"|expect|busybox|toybox|coreutils|su|runuser|chroot|unshare|nsenter|setpriv|systemd-run|start-stop-daemon|flock|watch"
-    r"|script|strace|ltrace|gdb|parallel|at|batch|crontab|screen|tmux|vim?|vim\..*|nano|emacs.*|ed|make|ld(-linux.*)?\.so.*"
+    r"|script|strace|ltrace|gdb|parallel|at|batch|crontab|screen|tmux|vim?|vim\..*|nano|emacs.*|ed|make|nvim|r?view|rvim|ex"
+    r"|gnuplot|logrotate|run-parts|java|jshell|julia|Rscript|R|octave|pwsh|npm|npx|pnpm|yarn|uvx?|pipx?|pip3|go|cargo"
+    r"|terraform|tofu|ansible(-.*)?|ld(-linux.*)?\.so.*"
 )
 
 

@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from kubiya_worker.tools.shell import (
+    administration,
     awk_program,
     changed_files,
     compilers,
@@ -227,6 +228,7 @@ CHECKS: Final[Mapping[str, Callable[[Arguments, Place], str | None]]] = {
     "hg": lambda arguments, place: subcommands.hg(arguments, place),
     **{name: each.check for name, each in subcommands.PROGRAMS.items()},
     **{name: each.check for name, each in output_options.PROGRAMS.items()},
+    **administration.CHECKS,
     "flock": partial(launchers.own_file, "flock"),
     "script": partial(launchers.own_file, "script"),
 }

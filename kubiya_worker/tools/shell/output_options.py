@@ -36,8 +36,10 @@ class OutputOptions:
             outside = next((word for word in words if word[:1] != "-" and "/" in word and place.outside(word)), None)
             if outside is not None:
                 return f"{outside[:80]}, which it would change outside of the workspace"
-        operand = next((word for word in words if not word.startswith("-")), "")
-        return f"the command {operand}" if operand in self.commands else None
+        operands = [word for word in words if not word.startswith("-")]
+        named = {" ".join(operands[at : at + count]) for at in range(len(operands)) for count in (1, 2) if at < 3}
+        command = next((command for command in self.commands if command in named), None)
+        return f"the command {command}" if command else None
 
 
 def _values(arguments: list[str], option: str) -> Iterator[str]:
@@ -54,38 +56,40 @@ def _values(arguments: list[str], option: str) -> Iterator[str]:
             yield argument.partition(option[1])[2].removeprefix("=") or behind
 
 
-def _options(writes: str = "", refused: str = "", commands: str = "", changes: str = "") -> OutputOptions:
-    return OutputOptions(*(tuple(words.split()) for words in (writes, refused, commands, changes)))
+def options(writes: str = "", refused: str = "", commands: str = "", changes: str = "") -> OutputOptions:
+    """Return the options by their names, with blanks between them; `commands` have commas, and one word or two."""
+    named = tuple(" ".join(name.split()) for name in commands.split(",") if name.strip())
+    return OutputOptions(tuple(writes.split()), tuple(refused.split()), named, tuple(changes.split()))
 
 
 PROGRAMS: Final[Mapping[str, OutputOptions]] = {
-    **dict.fromkeys(("pg_dump", "pg_dumpall", "pg_restore"), _options("-f --file")),
+    **dict.fromkeys(("pg_dump", "pg_dumpall", "pg_restore"), options("-f --file")),
     **dict.fromkeys(
         ("mysqldump", "mariadb-dump"),
-        _options("-r -T --result-file --tab --log-error", "--defaults-file --defaults-extra-file --plugin-dir"),
+        options("-r -T --result-file --tab --log-error", "--defaults-file --defaults-extra-file --plugin-dir"),
     ),
-    "redis-cli": _options("--rdb --functions-rdb"),
+    "redis-cli": options("--rdb --functions-rdb"),
     **dict.fromkeys(
         ("gpg", "gpg2"),
-        _options(
+        options(
             "-o --output",
             "--homedir --options --exec-path --agent-program --dirmngr-program --keyboxd-program --pinentry-program "
             "--photo-viewer --load-extension --keyserver-options",
         ),
     ),
-    "helm": _options(
+    "helm": options(
         "-d --destination --output-dir",
         "--post-renderer --kubeconfig --registry-config --repository-config",
         commands="plugin",
     ),
-    "ack": _options(refused="--pager --files-from -x --ackrc --output"),
-    "ncat": _options("-o -x --output --hex-dump", "-e -c --exec --sh-exec --lua-exec"),
-    "xmllint": _options(
+    "ack": options(refused="--pager --files-from -x --ackrc --output"),
+    "ncat": options("-o -x --output --hex-dump", "-e -c --exec --sh-exec --lua-exec"),
+    "xmllint": options(
         "--output -o", "--shell --noent --xinclude --loaddtd --valid --postvalid --dtdvalid --load-trace"
     ),
-    "yq": _options(changes="-i --inplace"),
-    "dot": _options("-o"),
-    "pandoc": _options("-o --output --extract-media --log", "-F -L --filter --lua-filter --pdf-engine -d --defaults"),
-    "brotli": _options("-o --output"),
-    "lzop": _options("-o -p --output --path"),
+    "yq": options(changes="-i --inplace"),
+    "dot": options("-o"),
+    "pandoc": options("-o --output --extract-media --log", "-F -L --filter --lua-filter --pdf-engine -d --defaults"),
+    "brotli": options("-o --output"),
+    "lzop": options("-o -p --output --path"),
 }

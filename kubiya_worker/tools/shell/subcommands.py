@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -188,7 +188,15 @@ _PACKAGES: Final = Subcommands(
 PROGRAMS: Final[Mapping[str, Subcommands]] = {
     "docker": _DOCKER,
     "podman": _DOCKER,
+    "nerdctl": replace(_DOCKER, before=replace(_DOCKER.before, valued="ln", long=f"{_DOCKER.before.long} namespace=")),
     "kubectl": _KUBECTL,
+    "oc": replace(
+        _KUBECTL,
+        commands=_KUBECTL.commands
+        | _lines(
+            "whoami, status, project, projects, adm top, adm top nodes, adm top pods, adm top images, start-build"
+        ),
+    ),
     "systemctl": _SYSTEMCTL,
     **dict.fromkeys(("apt", "apt-get", "apt-cache", "apt-mark"), _PACKAGES),
 }
