@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -134,7 +135,10 @@ def execution(number: int) -> dict[str, Any]:
     }
 
 
-ROWS = [execution(number) for number in range(MANY)]
+@functools.cache
+def rows() -> list[dict[str, Any]]:
+    """Return all of them. They take a second, which the collection of tests must not wait for."""
+    return [execution(number) for number in range(MANY)]
 
 
 WAITING = (10, 11, 13, 4000)  # the first is of another organization
@@ -149,8 +153,8 @@ def approval(row: dict[str, Any]) -> dict[str, Any]:
 def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     database = Database(tmp_path_factory.mktemp("many") / "cp.db")
     with database.transaction():
-        database.execute(insert(schema.executions), ROWS)
-        database.execute(insert(schema.approvals), [approval(ROWS[number]) for number in WAITING])
+        database.execute(insert(schema.executions), rows())
+        database.execute(insert(schema.approvals), [approval(rows()[number]) for number in WAITING])
     yield database
     database.close()
 
@@ -167,7 +171,7 @@ QUERIES = {
     "until": ExecutionQuery("local", until=(BEGAN + timedelta(hours=1)).isoformat()),
     "text": ExecutionQuery("local", text="task 41"),
     "nothing": ExecutionQuery("local", text="no such words"),
-    "beginning": ExecutionQuery("local", beginning=ROWS[41]["id"][:4]),
+    "beginning": ExecutionQuery("local", beginning=execution(41)["id"][:4]),
     "waits": ExecutionQuery("local", waits=True),
     "kind": ExecutionQuery("local", kind="team"),
     "scope": ExecutionQuery("local", scope=Scope(queues=frozenset({"q1"}), agents=frozenset(AGENTS[:2]))),
@@ -187,7 +191,7 @@ def matches(query: ExecutionQuery, row: dict[str, Any]) -> bool:
         and (not query.until or row["created_at"] < query.until)
         and query.text in row["words"]
         and row["id"].startswith(query.beginning)
-        and (not query.waits or row["id"] in {ROWS[number]["id"] for number in WAITING})
+        and (not query.waits or row["id"] in {rows()[number]["id"] for number in WAITING})
         and query.scope.covers(row["queue_id"], row["entity_id"])
     )
 
@@ -201,10 +205,10 @@ def test_pages_together_are_the_whole_list(many: Database, name: str) -> None:
         found += some
         if after is None:
             break
-    rows = [row for row in ROWS if matches(query, row)]
-    rows.sort(key=lambda row: (row["created_at"], row["id"]), reverse=not query.oldest)
+    wanted = [row for row in rows() if matches(query, row)]
+    wanted.sort(key=lambda row: (row["created_at"], row["id"]), reverse=not query.oldest)
     assert after is None
-    assert found == ids(rows)
+    assert found == ids(wanted)
 
 
 @pytest.mark.parametrize("name", [name for name, query in QUERIES.items() if query.is_exact])
@@ -219,7 +223,7 @@ def test_only_what_one_statement_finds_is_exact() -> None:
 
 
 def test_a_search_looks_at_a_limited_number(many: Database) -> None:
-    mine = sorted(((row["created_at"], row["id"]) for row in ROWS if row["organization_id"] == "local"), reverse=True)
+    mine = sorted(((row["created_at"], row["id"]) for row in rows() if row["organization_id"] == "local"), reverse=True)
     found, place = find(many, QUERIES["nothing"], limit=50)
     assert found == [] and place == mine[execution_search.LOOKED_AT - 1]
     found, place = find(many, QUERIES["text"], limit=50, after=place)
@@ -272,9 +276,9 @@ def test_every_status_can_begin_a_search() -> None:
 
 def test_the_reconciler_reads_some_open_executions_at_a_time(tmp_path: Path) -> None:
     database = Database(tmp_path / "cp.db")
-    open_ones = [{**row, "status": "running"} for row in ROWS[:120]]
+    open_ones = [{**row, "status": "running"} for row in rows()[:120]]
     with database.transaction():
-        database.execute(insert(schema.executions), [*open_ones, *ROWS[120:400]])
+        database.execute(insert(schema.executions), [*open_ones, *rows()[120:400]])
     store, found, after = Executions(database, Seal(KeyInMemory())), list[str](), ""
     while part := store.open("2027", after, 50):
         assert len(part) <= 50

@@ -46,7 +46,21 @@ def check(schema: dict[str, Any]) -> None:
         assert set(node.get("required") or ()) <= set(node.get("properties") or {})
         assert all(isinstance(word, str) for word in node.get("enum", ["x"])) and node.get("enum", ["x"])
         assert len(node.get("description", "")) <= schemas.TEXT
-    jsonschema.Draft202012Validator.check_schema(schema)
+    for text in {json.dumps(alone(node)) for node in nodes(schema)}:
+        jsonschema.Draft202012Validator.check_schema(json.loads(text))
+
+
+def alone(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return one node without those below it, which are held against the same rules: alike ones only once."""
+    found = dict(schema)
+    for key in ("items", "additionalProperties"):
+        if isinstance(found.get(key), dict):
+            found[key] = {}
+    if "properties" in found:
+        found["properties"] = {name: {} for name in found["properties"]}
+    if "anyOf" in found:
+        found["anyOf"] = [{} for _ in found["anyOf"]]
+    return found
 
 
 def of(raw: Any) -> dict[str, Any]:

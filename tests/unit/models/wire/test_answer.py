@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ def calls(answer: AnswerBuilder) -> list[tuple[str, str]]:
     return [(found.name, found.arguments()) for found in answer.calls.complete()]
 
 
+TAGS = ("thought", "reasoning", "reflection", "Analysis", "REASONING_SCRATCHPAD", "chain_of_thought")
 ONE, TWO = '{"command": "one"}', '{"command": "two"}'
 
 
@@ -117,11 +119,11 @@ def test_an_integer_becomes_a_text_and_no_id_stays_empty() -> None:
     ]
 
 
-@pytest.mark.parametrize("cut", range(1, 40))
-def test_tags_are_found_wherever_they_are_cut(cut: int) -> None:
+def test_tags_are_found_wherever_they_are_cut() -> None:
     text = "<think>secret plan</think>\n\nThe answer is 42."
-    pieces = [text[at : at + cut] for at in range(0, len(text), cut)]
-    assert said(*({"content": piece} for piece in pieces)).text == "The answer is 42."
+    for cut in range(1, 40):
+        pieces = [text[at : at + cut] for at in range(0, len(text), cut)]
+        assert said(*({"content": piece} for piece in pieces)).text == "The answer is 42.", cut
 
 
 @pytest.mark.parametrize(
@@ -165,17 +167,14 @@ def test_tags_are_found_wherever_they_are_cut(cut: int) -> None:
         ("<", "<"),
     ],
 )
-@pytest.mark.parametrize("cut", [1, 3, 1000])
-def test_only_a_thought_before_the_answer_is_taken_out(text: str, answer: str, cut: int) -> None:
-    found = said(*({"content": text[at : at + cut]} for at in range(0, len(text), cut)))
-    assert found.text == answer
-    if answer != text:
-        assert found.prefix + found.text in (text, text.removesuffix("<|return|>"))
+def test_only_a_thought_before_the_answer_is_taken_out(text: str, answer: str) -> None:
+    for cut in (1, 3, 1000):
+        found = said(*({"content": text[at : at + cut]} for at in range(0, len(text), cut)))
+        assert found.text == answer, cut
+        if answer != text:
+            assert found.prefix + found.text in (text, text.removesuffix("<|return|>")), cut
 
 
-@pytest.mark.parametrize(
-    "tag", ["thought", "reasoning", "reflection", "Analysis", "REASONING_SCRATCHPAD", "chain_of_thought"]
-)
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
@@ -190,14 +189,12 @@ def test_only_a_thought_before_the_answer_is_taken_out(text: str, answer: str, c
         ("<think>a</think><tag>b</tag><c>d</c>", "<tag>b</tag><c>d</c>"),
     ],
 )
-@pytest.mark.parametrize("cut", [1, 3, 1000])
-def test_a_tag_that_an_answer_may_begin_with_counts_only_before_more_and_closed(
-    tag: str, text: str, answer: str, cut: int
-) -> None:
-    text, answer = (part.replace("tag>", f"{tag}>") for part in (text, answer))
-    found = said(*({"content": text[at : at + cut]} for at in range(0, len(text), cut)))
-    assert found.text == answer
-    assert found.prefix + found.text == text
+def test_a_tag_that_an_answer_may_begin_with_counts_only_before_more_and_closed(text: str, answer: str) -> None:
+    for tag, cut in itertools.product(TAGS, (1, 3, 1000)):
+        sent, shown = (part.replace("tag>", f"{tag}>") for part in (text, answer))
+        found = said(*({"content": sent[at : at + cut]} for at in range(0, len(sent), cut)))
+        assert found.text == shown, (tag, cut)
+        assert found.prefix + found.text == sent, (tag, cut)
 
 
 def test_such_a_tag_is_text_beside_thoughts_in_a_field_and_a_thought_before_a_call() -> None:

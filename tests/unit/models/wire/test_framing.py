@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable
 
 import httpx2
@@ -61,13 +62,14 @@ STREAMS = [
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-@pytest.mark.parametrize("cut", [1, 2, 3, 7, 1000])
-@pytest.mark.parametrize("declared", ["text/event-stream", "application/json", "text/plain", ""])
-def test_streams_are_read_by_the_standard_wherever_they_are_cut(stream: bytes, cut: int, declared: str) -> None:
-    kind, events = read(stream, cut, declared)
-    assert kind == framing.EVENTS
-    assert [event.value for event in events if not event.end] == [{"a": "xöy"}]
-    assert events[-1].end
+def test_streams_are_read_by_the_standard_wherever_they_are_cut(stream: bytes) -> None:
+    for cut, declared in itertools.product(
+        (1, 2, 3, 7, 1000), ("text/event-stream", "application/json", "text/plain", "")
+    ):
+        kind, events = read(stream, cut, declared)
+        assert kind == framing.EVENTS, (cut, declared)
+        assert [event.value for event in events if not event.end] == [{"a": "xöy"}], (cut, declared)
+        assert events[-1].end, (cut, declared)
 
 
 def test_an_event_that_is_no_json_is_told() -> None:
@@ -124,10 +126,10 @@ STRAY = [
 
 @pytest.mark.parametrize("stray", STRAY)
 @pytest.mark.parametrize("before", [b'data: {"a": 1}\n\n', b'data: {"a": 1}\n', b': on\r\n\r\ndata: {"a": 1}\r\n'])
-@pytest.mark.parametrize("cut", [1, 2, 5, 1000])
-def test_an_error_without_its_field_is_read_wherever_it_is_cut(before: bytes, stray: bytes, cut: int) -> None:
-    _, events = read(before + stray, cut)
-    assert [event.value for event in events] == [{"a": 1}, {"error": "gone"}]
+def test_an_error_without_its_field_is_read_wherever_it_is_cut(before: bytes, stray: bytes) -> None:
+    for cut in (1, 2, 5, 1000):
+        _, events = read(before + stray, cut)
+        assert [event.value for event in events] == [{"a": 1}, {"error": "gone"}], cut
 
 
 @pytest.mark.parametrize("cut", [1, 1000])
