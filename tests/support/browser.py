@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pytest
 
@@ -38,6 +39,30 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+class OneBrowser:
+    """A browser that is started when a test wants it and goes on for the next ones, until it is closed."""
+
+    def __init__(self) -> None:
+        self._running: Any = None
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def running(self) -> Any:
+        if self._running is None or not self._running.is_connected():  # it may have crashed
+            self.close()
+            self._running = self._open.enter_context(chromium())
+        return self._running
+
+    def close(self) -> None:
+        self._running = None
+        self._open.close()
 
 
 def wait_for_words(page: Any, selector: str, words: str) -> None:

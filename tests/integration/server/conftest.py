@@ -1,4 +1,4 @@
-"""One control plane for the tests of a module; and a browser."""
+"""One control plane for the tests of a module; and one browser for them all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import TIMEOUT, chromium
+from tests.support.browser import TIMEOUT, OneBrowser
 from tests.support.control_plane import ControlPlane
 
 
@@ -17,10 +17,25 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as running:
-        yield running
+@pytest.fixture(scope="package")
+def one_browser() -> Iterator[OneBrowser]:
+    with OneBrowser() as made:
+        yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_a_loop(request: pytest.FixtureRequest, one_browser: OneBrowser) -> None:
+    """End the browser before a module that runs an event loop: its driver runs one, and a thread has room for one."""
+    if hasattr(request.module, "asyncio"):
+        one_browser.close()
+
+
+@pytest.fixture
+def browser(one_browser: OneBrowser) -> Iterator[Any]:
+    running = one_browser.running()
+    yield running
+    for context in running.contexts:  # a page that was left open would go on asking
+        context.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import accessible_page, chromium
+from tests.support.browser import accessible_page
 from tests.support.control_plane import ControlPlane
 from tests.support.receiver import Receiver
 
@@ -17,12 +17,6 @@ from tests.support.receiver import Receiver
 def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlPlane]:
     monkeypatch.setenv("KUBIYA_NOTIFY_NETWORKS", "127.0.0.0/8")
     with ControlPlane(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as made:
         yield made
 
 
