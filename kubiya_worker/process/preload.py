@@ -64,7 +64,8 @@ async def preload(variables: Mapping[str, str], *, endpoint: bool) -> None:
     `endpoint`: whether the worker knows an endpoint of models.
     """
     began = time.monotonic()
-    faults = await asyncio.to_thread(load_kept, needed(variables, endpoint=endpoint))
+    with garbage.paused():
+        faults = await asyncio.to_thread(load_kept, needed(variables, endpoint=endpoint))
     garbage.keep_loaded()
     for fault in faults:
         log.warning("worker.not_loaded", error=fault)

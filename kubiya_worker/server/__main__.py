@@ -139,10 +139,11 @@ def open_plane(options: argparse.Namespace) -> Plane:
 
 def serve(plane: Plane, bound: socket.socket, began: float) -> None:
     """Serve until SIGTERM or SIGINT."""
-    import uvicorn
+    with garbage.paused():
+        import uvicorn
 
-    from kubiya_worker.server.app import create_app
-    from kubiya_worker.server.connections import LimitedProtocol
+        from kubiya_worker.server.app import create_app
+        from kubiya_worker.server.connections import LimitedProtocol
 
     host, port = bound.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -207,7 +208,9 @@ def main(argv: list[str] | None = None) -> int:
         if options.log_file is not None:
             log_into(options.log_file)
         bound = listen(options.host, options.port)
-        serve(open_plane(options), bound, began)
+        with garbage.paused():
+            plane = open_plane(options)
+        serve(plane, bound, began)
     except WorkerError as error:
         print(f"kubiya server: {error.line()}", file=sys.stderr)  # noqa: T201
         return error.exit_code
