@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -47,6 +48,12 @@ def test_500s_are_tried_again_and_each_is_announced(stack: Stack, endpoint: Mode
     assert (ran.row["status"], ran.row["response"]) == ("completed", "Better.")
     assert len(ran.requests) == 3
     assert [notice["kind"] for notice in ran.of("notice")] == ["unavailable"] * 2
+    lines = [
+        line for process in stack.processes for line in process.lines if f"agent-execution-{ran.execution}" in line
+    ]
+    told = [line for line in lines if "step.failed step=call_model" in line and "oops" in line]
+    assert [re.findall(r"attempt=(\d)", line) for line in told] == [["1"], ["2"]]
+    assert not [line for line in lines if "Traceback" in line], "an operator cannot read it"
 
 
 def test_a_cut_stream_is_taken_back_and_its_text_is_not_doubled(
