@@ -13,12 +13,10 @@ from kubiya_worker.protocol import calls, names
 from kubiya_worker.workflows import activity_failures, options
 from kubiya_worker.workflows.background import BackgroundTasks
 from kubiya_worker.workflows.carried import Carried, CarriedPart
-from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.core import ExecutionCore
 from kubiya_worker.workflows.failures import TurnFailed
 from kubiya_worker.workflows.mcp_servers import McpServers
 from kubiya_worker.workflows.model_calls import ModelCalls
-from kubiya_worker.workflows.run import Run
-from kubiya_worker.workflows.turn import Turn
 
 CONTINUE_AT_EVENTS = 600  # a step is at most some tens of events: no run's history reaches 1,000
 CONTINUE_AT_BYTES = 8_000_000  # Temporal warns at 10 MB and ends a history at 50 MB
@@ -32,17 +30,15 @@ class Continuation:
 
     def __init__(
         self,
-        run: Run,
-        conversation: Conversation,
-        turn: Turn,
+        core: ExecutionCore,
         mcp_servers: McpServers,
         background: BackgroundTasks,
         model_calls: ModelCalls,
         parts: Sequence[CarriedPart],
     ) -> None:
-        self._run = run
-        self._conversation = conversation
-        self._turn = turn
+        self._run = core.run
+        self._conversation = core.conversation
+        self._turn = core.turn
         self._mcp_servers = mcp_servers
         self._background = background
         self._model_calls = model_calls

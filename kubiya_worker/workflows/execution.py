@@ -25,6 +25,7 @@ from kubiya_worker.workflows.call_waits import CallWaits
 from kubiya_worker.workflows.carried import CarriedPart
 from kubiya_worker.workflows.continuation import Continuation
 from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.core import ExecutionCore
 from kubiya_worker.workflows.deferred_calls import DeferredCalls
 from kubiya_worker.workflows.execution_end import ExecutionEnd
 from kubiya_worker.workflows.failures import TurnFailed
@@ -59,21 +60,22 @@ class Execution:
         self._run = run = Run()
         self._conversation = conversation = Conversation()
         self._turn = turn = Turn()
-        background, member_runs = BackgroundTasks(), MemberRuns()
         self._outbox = outbox = EventOutbox(run)
+        self._core = core = ExecutionCore(run, conversation, turn, outbox)
+        background, member_runs = BackgroundTasks(), MemberRuns()
         self._approvals = approvals = Approvals(run, outbox)
         self._budget = budget = Budget(run, turn, approvals, member_runs, background)
         self._mcp_servers = mcp_servers = McpServers(run, outbox)
-        self._members = members = Members(run, conversation, outbox, approvals, budget, member_runs, background)
-        model_calls = ModelCalls(run, conversation, turn, outbox, budget, mcp_servers)
+        self._members = members = Members(core, approvals, budget, member_runs, background)
+        model_calls = ModelCalls(core, budget, mcp_servers)
         repeated = RepeatedFailures(run, turn, approvals, budget)
         self._call_waits = CallWaits(run, conversation, budget)
         call_places = CallPlaces(budget, self._call_waits)
-        tool_inputs = ToolInputs(run, turn, outbox, repeated, call_places)
+        tool_inputs = ToolInputs(core, repeated, call_places)
         tool_runs = ToolRuns(run, outbox, mcp_servers, call_places)
         deferred_calls = DeferredCalls(outbox, tool_runs, self._call_waits, call_places)
         course = CallCourse(run, outbox, approvals, members, tool_runs, deferred_calls)
-        tool_calls = ToolCalls(conversation, turn, budget, mcp_servers, repeated, tool_inputs, course)
+        tool_calls = ToolCalls(core, budget, mcp_servers, repeated, tool_inputs, course)
         self._progress = TeamProgress()
         parts: list[CarriedPart] = [
             run,
@@ -89,13 +91,11 @@ class Execution:
         ]
         if strategies is not None:
             parts.append(self._progress)
-        self._continuation = Continuation(run, conversation, turn, mcp_servers, background, model_calls, parts)
-        self._leader = Leader(run, conversation, turn, outbox, tool_calls, self._continuation)
+        self._continuation = Continuation(core, mcp_servers, background, model_calls, parts)
+        self._leader = Leader(core, tool_calls, self._continuation)
         self._strategies = strategies or {}
-        self._loop = AgentLoop(
-            run, conversation, turn, budget, model_calls, tool_calls, repeated, self._continuation, self._strategy
-        )
-        self._end = ExecutionEnd(run, conversation, turn, outbox, budget, members, background)
+        self._loop = AgentLoop(core, budget, model_calls, tool_calls, repeated, self._continuation)
+        self._end = ExecutionEnd(core, budget, members, background)
         self._search_status = SearchStatus(run)
 
     def _strategy(self) -> TeamStrategy:
@@ -216,7 +216,7 @@ class Execution:
         if not self._turn.under_way:
             self._turn.start(self._run.execution_id, self._budget.total(), workflow.now())
         try:
-            finish = await self._loop.work()
+            finish = await self._loop.work(self._strategy())
         except TurnFailed as error:
             failure, finish = str(error), error.finish
             self._run.error_type = error.kind
@@ -274,15 +274,7 @@ class Execution:
 
     @workflow.query(name=names.GET_STATE)
     def get_state(self) -> dict[str, Any]:
-        state = state_of(
-            self._run,
-            self._conversation,
-            self._turn,
-            self._outbox,
-            self._approvals,
-            self._budget,
-            self._members,
-        )
+        state = state_of(self._core, self._approvals, self._budget, self._members)
         return dict(vars(state))
 
     @workflow.query(name=names.GET_CONTEXT)

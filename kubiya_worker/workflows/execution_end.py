@@ -13,11 +13,8 @@ from kubiya_worker.protocol.sequel import SPENT
 from kubiya_worker.workflows import activity_failures
 from kubiya_worker.workflows.background import BackgroundTasks
 from kubiya_worker.workflows.budget import Budget
-from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.core import ExecutionCore
 from kubiya_worker.workflows.members import Members
-from kubiya_worker.workflows.outbox import EventOutbox
-from kubiya_worker.workflows.run import Run
-from kubiya_worker.workflows.turn import Turn
 
 RESPONSE: Final = 10_000  # characters of the last answer in the failure of a workflow; the row has all of it
 
@@ -27,18 +24,15 @@ class ExecutionEnd:
 
     def __init__(
         self,
-        run: Run,
-        conversation: Conversation,
-        turn: Turn,
-        outbox: EventOutbox,
+        core: ExecutionCore,
         budget: Budget,
         members: Members,
         background: BackgroundTasks,
     ) -> None:
-        self._run = run
-        self._conversation = conversation
-        self._turn = turn
-        self._outbox = outbox
+        self._run = core.run
+        self._conversation = core.conversation
+        self._turn = core.turn
+        self._outbox = core.outbox
         self._budget = budget
         self._members = members
         self._background = background

@@ -10,11 +10,8 @@ from temporalio import workflow
 from kubiya_worker.protocol import events
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.workflows.continuation import Continuation
-from kubiya_worker.workflows.conversation import Conversation
-from kubiya_worker.workflows.outbox import EventOutbox
-from kubiya_worker.workflows.run import Run
+from kubiya_worker.workflows.core import ExecutionCore
 from kubiya_worker.workflows.tool_calls import ToolCalls
-from kubiya_worker.workflows.turn import Turn
 
 
 class Leader:
@@ -22,17 +19,14 @@ class Leader:
 
     def __init__(
         self,
-        run: Run,
-        conversation: Conversation,
-        turn: Turn,
-        outbox: EventOutbox,
+        core: ExecutionCore,
         tool_calls: ToolCalls,
         continuation: Continuation,
     ) -> None:
-        self._run = run
-        self._conversation = conversation
-        self._turn = turn
-        self._outbox = outbox
+        self._run = core.run
+        self._conversation = core.conversation
+        self._turn = core.turn
+        self._outbox = core.outbox
         self._tool_calls = tool_calls
         self._continuation = continuation
 

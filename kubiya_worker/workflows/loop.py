@@ -6,58 +6,50 @@ nothing finished is done again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from temporalio import workflow
 
 from kubiya_worker.workflows.budget import Budget
 from kubiya_worker.workflows.continuation import Continuation
-from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.core import ExecutionCore
 from kubiya_worker.workflows.failures import TurnFailed
 from kubiya_worker.workflows.model_calls import ModelCalls
 from kubiya_worker.workflows.repeated_failures import RepeatedFailures
-from kubiya_worker.workflows.run import Run
 from kubiya_worker.workflows.team_strategies import TeamStrategy
 from kubiya_worker.workflows.tool_calls import ToolCalls
-from kubiya_worker.workflows.turn import Turn
 
 REPAIRS: Final = 2  # times in a turn that a model may correct an answer that does not fit
 
 
 class AgentLoop:
-    """The loop of one turn. `strategy` returns how the members of a team work together."""
+    """The loop of one turn."""
 
     def __init__(
         self,
-        run: Run,
-        conversation: Conversation,
-        turn: Turn,
+        core: ExecutionCore,
         budget: Budget,
         model_calls: ModelCalls,
         tool_calls: ToolCalls,
         repeated_failures: RepeatedFailures,
         continuation: Continuation,
-        strategy: Callable[[], TeamStrategy],
     ) -> None:
-        self._run = run
-        self._conversation = conversation
-        self._turn = turn
+        self._run = core.run
+        self._conversation = core.conversation
+        self._turn = core.turn
         self._budget = budget
         self._model_calls = model_calls
         self._tool_calls = tool_calls
         self._repeated_failures = repeated_failures
         self._continuation = continuation
-        self._strategy = strategy
 
-    async def work(self) -> str:
+    async def work(self, strategy: TeamStrategy) -> str:
         """Make model and tool calls until the turn is over. Return the last finish reason.
 
-        Raise TurnFailed when the turn cannot go on.
+        `strategy` says how the members of a team work together. Raise TurnFailed when the turn cannot go on.
         """
         if self._run.refusal:
             raise TurnFailed(self._run.refusal, "Refused")
-        strategy = self._strategy()
         opened = await strategy.open()
         if opened is not None:
             return opened

@@ -23,10 +23,8 @@ from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.background import BackgroundTasks
 from kubiya_worker.workflows.budget import Budget
 from kubiya_worker.workflows.carried import Carried
-from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.core import ExecutionCore
 from kubiya_worker.workflows.member_runs import MemberRun, MemberRuns
-from kubiya_worker.workflows.outbox import EventOutbox
-from kubiya_worker.workflows.run import Run
 from kubiya_worker.workflows.stopwatch import Stopwatch
 
 PREVIEW: Final = 200  # characters of a task in get_state
@@ -37,17 +35,15 @@ class Members:
 
     def __init__(
         self,
-        run: Run,
-        conversation: Conversation,
-        outbox: EventOutbox,
+        core: ExecutionCore,
         approvals: Approvals,
         budget: Budget,
         runs: MemberRuns,
         background: BackgroundTasks,
     ) -> None:
-        self._run = run
-        self._conversation = conversation
-        self._outbox = outbox
+        self._run = core.run
+        self._conversation = core.conversation
+        self._outbox = core.outbox
         self._approvals = approvals
         self._budget = budget
         self._runs = runs

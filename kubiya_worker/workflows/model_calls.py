@@ -12,12 +12,9 @@ from kubiya_worker.protocol import execution as ex
 from kubiya_worker.workflows import activity_failures, options
 from kubiya_worker.workflows.budget import Budget
 from kubiya_worker.workflows.carried import Carried
-from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.core import ExecutionCore
 from kubiya_worker.workflows.failures import ConversationTooLong, ModelFailed, TurnFailed
 from kubiya_worker.workflows.mcp_servers import McpServers
-from kubiya_worker.workflows.outbox import EventOutbox
-from kubiya_worker.workflows.run import Run
-from kubiya_worker.workflows.turn import Turn
 
 
 class ModelCalls:
@@ -25,17 +22,14 @@ class ModelCalls:
 
     def __init__(
         self,
-        run: Run,
-        conversation: Conversation,
-        turn: Turn,
-        outbox: EventOutbox,
+        core: ExecutionCore,
         budget: Budget,
         mcp_servers: McpServers,
     ) -> None:
-        self._run = run
-        self._conversation = conversation
-        self._turn = turn
-        self._outbox = outbox
+        self._run = core.run
+        self._conversation = core.conversation
+        self._turn = core.turn
+        self._outbox = core.outbox
         self._budget = budget
         self._mcp_servers = mcp_servers
         self._tokens = 0  # of the last model call: what the conversation comes to by now

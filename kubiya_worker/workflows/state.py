@@ -10,25 +10,16 @@ from kubiya_worker.protocol import messages as m
 from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.budget import Budget
 from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.core import ExecutionCore
 from kubiya_worker.workflows.members import Members
-from kubiya_worker.workflows.outbox import EventOutbox
-from kubiya_worker.workflows.run import Run
-from kubiya_worker.workflows.turn import Turn
 
 MESSAGES: Final = 200
 BYTES: Final = 1_000_000
 
 
-def state_of(
-    run: Run,
-    conversation: Conversation,
-    turn: Turn,
-    outbox: EventOutbox,
-    approvals: Approvals,
-    budget: Budget,
-    members: Members,
-) -> ex.ExecutionState:
+def state_of(core: ExecutionCore, approvals: Approvals, budget: Budget, members: Members) -> ex.ExecutionState:
     """Return the state of an execution. It can be asked for before the execution has begun."""
+    run, conversation = core.run, core.conversation
     context = run.context_or_none or calls.Context(agent_id="")
     return ex.ExecutionState(
         status=ex.PAUSED if run.paused and not ex.is_final(run.status) else run.status,
@@ -39,13 +30,13 @@ def state_of(
         metadata={
             "model": context.model_id,
             "model_label": context.model_label,
-            "turn": turn.number,
+            "turn": core.turn.number,
             "steps": budget.steps,
             "messages_total": conversation.total + len(conversation.inbox),
             "messages_waiting": len(conversation.inbox),
             **({"error_type": run.error_type} if run.error_type else {}),
             "pending_approvals": approvals.open_requests(),
-            "undelivered_events": len(outbox),
+            "undelivered_events": len(core.outbox),
             **({"degraded": context.metadata["degraded"]} if context.metadata.get("degraded") else {}),
             **members.state(),
         },

@@ -7,11 +7,10 @@ import asyncio
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.workflows.budget import Budget
 from kubiya_worker.workflows.call_course import CallCourse
-from kubiya_worker.workflows.conversation import Conversation
+from kubiya_worker.workflows.core import ExecutionCore
 from kubiya_worker.workflows.mcp_servers import McpServers
 from kubiya_worker.workflows.repeated_failures import RepeatedFailures
 from kubiya_worker.workflows.tool_inputs import ToolInputs
-from kubiya_worker.workflows.turn import Turn
 
 
 class ToolCalls:
@@ -19,16 +18,15 @@ class ToolCalls:
 
     def __init__(
         self,
-        conversation: Conversation,
-        turn: Turn,
+        core: ExecutionCore,
         budget: Budget,
         mcp_servers: McpServers,
         repeated_failures: RepeatedFailures,
         inputs: ToolInputs,
         course: CallCourse,
     ) -> None:
-        self._conversation = conversation
-        self._turn = turn
+        self._conversation = core.conversation
+        self._turn = core.turn
         self._budget = budget
         self._mcp_servers = mcp_servers
         self._repeated_failures = repeated_failures

@@ -5,21 +5,17 @@ from __future__ import annotations
 from kubiya_worker.protocol import calls
 from kubiya_worker.protocol import messages as m
 from kubiya_worker.workflows.call_places import CallPlaces
-from kubiya_worker.workflows.outbox import EventOutbox
+from kubiya_worker.workflows.core import ExecutionCore
 from kubiya_worker.workflows.repeated_failures import RepeatedFailures
-from kubiya_worker.workflows.run import Run
-from kubiya_worker.workflows.turn import Turn
 
 
 class ToolInputs:
     """The inputs of an execution's tool calls: what the model asks for, and what the worker has to know besides."""
 
-    def __init__(
-        self, run: Run, turn: Turn, outbox: EventOutbox, repeated_failures: RepeatedFailures, places: CallPlaces
-    ) -> None:
-        self._run = run
-        self._turn = turn
-        self._outbox = outbox
+    def __init__(self, core: ExecutionCore, repeated_failures: RepeatedFailures, places: CallPlaces) -> None:
+        self._run = core.run
+        self._turn = core.turn
+        self._outbox = core.outbox
         self._repeated_failures = repeated_failures
         self._places = places
 
