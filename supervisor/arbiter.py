@@ -318,7 +318,7 @@ class Arbiter:
             if pid == 0:
                 return
             run = self._run
-            if self._log.packed(pid, status) or run is None:
+            if self._log.packer.ended(pid, status) or run is None:
                 continue
             child = run.child
             if pid == child.guard:
@@ -337,7 +337,8 @@ class Arbiter:
         self._orphans.end(run.child, grace=grace, but=self._not_of_runs, done=self._orphans_ended)
 
     def _not_of_runs(self) -> list[int]:
-        return [self._log.packer] if self._log.packer else []
+        packer = self._log.packer.pid
+        return [packer] if packer else []
 
     def _orphans_ended(self) -> None:
         self._reap()  # a process may have ended whose SIGCHLD has not arrived yet

@@ -35,8 +35,7 @@ class Journal:
         self.write_state()
 
     def write_state(self) -> None:
-        log = self._log
-        self._state.log.update(lost_bytes=log.lost_bytes, lost_lines=log.lost_lines, rotations=log.rotations)
+        self._state.log.update(self._log.counts())
         self._timers.drop("state")
         if not self._state.write():
             self._timers.set("state", RETRY_EVERY, self.write_state)

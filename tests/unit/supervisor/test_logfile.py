@@ -14,12 +14,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kubiya_worker._supervisor import logfile
+from kubiya_worker._supervisor import rotating_file
 from kubiya_worker._supervisor.logfile import Log
 
 
 def sink(folder: Path, **fields: Any) -> Log:
     return Log(str(folder / "log"), **{"max_size": 1024, "max_backups": 5000, **fields})
+
+
+def lost(log: Log) -> tuple[int, int]:
+    """Return how many lines and bytes were lost."""
+    counts = log.counts()
+    return counts["lost_lines"], counts["lost_bytes"]
 
 
 def files(folder: Path) -> list[Path]:
@@ -46,16 +52,16 @@ def test_a_thousand_rotations_neither_lose_nor_split_a_line(tmp_path: Path) -> N
     wanted = b"".join(b"%06d %s\n" % (n, b"x" * (n % 300)) for n in range(6800))
     found: list[bytes] = []
     for piece in pieces(wanted, seed=1):
-        before = log.rotations
+        before = log.counts()["rotations"]
         log.feed(piece)
-        assert log.rotations - before <= 2
-        found += [read(tmp_path / f"log.{number}") for number in range(log.rotations - before, 0, -1)]
+        assert log.counts()["rotations"] - before <= 2
+        found += [read(tmp_path / f"log.{number}") for number in range(log.counts()["rotations"] - before, 0, -1)]
     log.end()
-    assert log.rotations >= 1000
+    assert log.counts()["rotations"] >= 1000
     found.append(read(tmp_path / "log"))
     assert all(content.endswith(b"\n") and len(content) <= 1024 for content in found)
     assert b"".join(found) == wanted
-    assert (log.lost_bytes, log.lost_lines) == (0, 0)
+    assert lost(log) == (0, 0)
 
 
 def test_only_so_many_backups_are_kept(tmp_path: Path) -> None:
@@ -139,7 +145,7 @@ def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
     log.feed(b"two\n")
     assert read(tmp_path / "log") == b"two\n"
     (tmp_path / "log").unlink()
-    now[0] += logfile.LOOK_EVERY
+    now[0] += rotating_file.LOOK_EVERY
     log.feed(b"three\n")
     assert read(tmp_path / "log") == b"three\n"
 
@@ -157,9 +163,9 @@ def test_rotated_files_are_compressed_by_another_process(tmp_path: Path) -> None
     for start in range(0, len(wanted), 500):
         log.feed(wanted[start : start + 500])
     deadline = time.monotonic() + 60
-    while log.packer and time.monotonic() < deadline:
-        pid, status = os.waitpid(log.packer, 0)
-        assert log.packed(pid, status)
+    while log.packer.pid and time.monotonic() < deadline:
+        pid, status = os.waitpid(log.packer.pid, 0)
+        assert log.packer.ended(pid, status)
     found = files(tmp_path)
     assert {path.suffix for path in found[:-1]} == {".gz"} and len(found) >= 10
     assert b"".join(map(read, found)) == wanted
@@ -187,7 +193,7 @@ def test_a_full_disk_keeps_lines_whole_and_counts_what_it_lost(tmp_path: Path, m
     disk.room = 25
     log.feed(b"0123456789\n" * 5)
     assert read(tmp_path / "log") == b"0123456789\n" * 2
-    assert (log.lost_lines, log.lost_bytes, log.losing) == (3, 33, True)
+    assert lost(log) == (3, 33) and log.losing
     assert not log.retry()
     disk.room = 10_000
     log.feed(b"again\n")
@@ -208,7 +214,7 @@ def test_a_full_disk_within_a_very_long_line_drops_that_line(tmp_path: Path, mon
     log.feed(b"its end\nnext\n")
     lines = read(tmp_path / "log").splitlines()
     assert lines[0] == b"whole" and lines[2] == b"next"
-    assert (log.lost_lines, log.lost_bytes) == (1, 280_000 + len(b"its end\n"))
+    assert lost(log) == (1, 280_000 + len(b"its end\n"))
     assert b"bytes=280008 lines=1" in lines[1]
 
 
