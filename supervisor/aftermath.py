@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from . import backoff
+from . import backoff, intent
 from .posix.child import ChildExit
 from .spec import Spec
 
@@ -27,7 +27,7 @@ EX_TEMPFAIL: Final = 75
 class RunFacts:
     """Hold what the supervisor knows of a run that has ended, beside how it ended."""
 
-    intent: str  # what was asked of the supervisor: "", "restart", "drain", "stop"
+    intent: str  # what was asked of the supervisor, one of `intent.py`
     ready: bool  # whether the child has ever said READY=1
     hung: bool
     killed: bool
@@ -46,25 +46,17 @@ class Finish:
     by_itself: bool  # nobody asked for it: the starter is shown the child's last lines
 
 
-def watches(intent: str) -> bool:
-    """Return whether silence still counts as a hang.
-
-    A draining child may run for hours and can hang meanwhile. A stopping child has its own deadline.
-    """
-    return intent in ("", "drain")
-
-
 def kind_of(run: RunFacts, end: ChildExit, spec: Spec) -> str:
     """Return the class of an end, one of `backoff`'s.
 
     A stop that was requested is never a crash, because some programs die of SIGABRT after a clean shutdown.
     """
-    if not watches(run.intent):
+    if not intent.watches(run.intent):
         return "asked"
     if run.hung:
         return "hung"
     # A child that was never ready has no work to finish, and may not have installed its handler yet.
-    drained = run.intent == "drain" and (end.code == 0 or not run.ready)
+    drained = run.intent == intent.DRAIN and (end.code == 0 or not run.ready)
     return "asked" if drained else spec.class_of(end.code)
 
 
@@ -83,9 +75,9 @@ def decide(
     `chance` are those of `backoff.decide`.
     """
     kind = deaths[-1].kind
-    if run.intent == "stop":
+    if run.intent == intent.STOP:
         return Finish(EX_TEMPFAIL if run.killed else EX_OK, "stopped", asked_for, by_itself=False)
-    if run.intent == "drain":
+    if run.intent == intent.DRAIN:
         if kind == "asked":
             return Finish(EX_OK, "stopped", asked_for, by_itself=False)
         why = f"it ended while it drained: {end}"

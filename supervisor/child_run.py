@@ -30,6 +30,7 @@ class ChildRun:
         self.child, self.started_at = child, started_at
         self.ready_at: float | None = None
         self.hung = self.killed = False
+        self.orphan_end: ChildExit | None = None  # the end of the child when its guard was killed
         self.early: list[dict[str, str]] = []  # notifications that came before the guard reported the child's PID
         self._spec, self._timers, self._say = spec, timers, say
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from . import info, lines, state
 from .instance import Instance
+from .loop import Loop, Rebindable
 from .posix import files
 from .timers import Timers
 
@@ -86,6 +87,11 @@ class Journal:
         self._wrong.discard(name)
         if how:
             self.say("warning", "file_restored", file=name, how=how)
+
+    def bind_again(self, name: str, source: Rebindable, loop: Loop) -> None:
+        """Bind a socket again that somebody has removed, and say so."""
+        if loop.bind_again(source):
+            self.say("warning", "file_restored", file=name, how="removed or replaced")
 
     def close(self) -> None:
         """Remove the info file and close the log."""

@@ -60,6 +60,10 @@ class StateFile:
             self.since = time.time()
         self.state, self.why = state, why
 
+    def take_deaths(self, before: Mapping[str, Any]) -> None:
+        """Take over the deaths of an earlier supervisor's state file, as `read` returns it."""
+        self.deaths = [death for death in before.get("deaths", ()) if isinstance(death, dict)][-DEATHS:]
+
     def died(self, death: dict[str, Any]) -> None:
         last = {"status": self.child["status"]} if self.child else {}  # what the child has said of itself last
         self.deaths = [*self.deaths, {**death, **last}][-DEATHS:]
