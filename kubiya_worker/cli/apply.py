@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from kubiya_worker.cli import completion, reason
+from kubiya_worker.cli.api.definitions import DefinitionsApi
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.control_plane.errors import Refused
@@ -99,7 +100,9 @@ def _applied(names: Sequence[str], *, source: str, prune: bool, dry_run: bool) -
 
     documents = skill_folders.filled(secret_places.filled(definition_files.load(names), os.environ))
     try:
-        return connect().apply([each.body for each in documents], source=source, prune=prune, dry_run=dry_run)
+        return DefinitionsApi(connect()).apply(
+            [each.body for each in documents], source=source, prune=prune, dry_run=dry_run
+        )
     except Refused as error:
         faults = definition_files.explain(error.problems, documents)
         if faults is not None:

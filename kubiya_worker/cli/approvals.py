@@ -9,11 +9,13 @@ from typing import Any, Final
 import click
 
 from kubiya_worker.cli import completion, reason, tables
+from kubiya_worker.cli.api.approvals import ApprovalsApi
+from kubiya_worker.cli.api.queues import QueuesApi
+from kubiya_worker.cli.api.runs import id_for_filter
 from kubiya_worker.cli.argument_editor import edit_arguments
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.render import arguments_block, arguments_text, is_question
-from kubiya_worker.cli.run_api import id_for_filter
 from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
@@ -65,7 +67,7 @@ def ls(everything: bool, mine: bool, queue: str, as_json: bool, output: str) -> 
     Example: kubiya approvals ls --mine --queue default
     """
     api = connect()
-    requests = api.approvals("" if everything else "pending", id_for_filter(queue, api.queue))
+    requests = ApprovalsApi(api).all("" if everything else "pending", id_for_filter(queue, QueuesApi(api).find))
     if mine:
         requests = [approval for approval in requests if approval.get("you_may_answer", True)]
     if output != tables.TEXT:
@@ -97,7 +99,7 @@ def show(id: str, as_json: bool, output: str) -> None:
 
     Example: kubiya approvals show 3f2a
     """
-    approval = connect().find_approval(id)
+    approval = ApprovalsApi(connect()).find(id)
     if as_json or output != tables.TEXT:
         tables.show_one(approval, COLUMNS, tables.JSON if as_json else output)
         return
@@ -119,11 +121,11 @@ def approve(id: str, comment: str, remember: bool) -> None:
 
     Example: kubiya approvals approve 3f2a --reason 'as discussed'
     """
-    api = connect()
-    approval = _still_pending(api.find_approval(id))
+    approvals_api = ApprovalsApi(connect())
+    approval = _still_pending(approvals_api.find(id))
     if is_question(approval):
         raise UsageError("The agent asks for an answer", remedy=f'kubiya approvals answer {approval["id"]} "…"')
-    api.approve(str(approval["id"]), comment=comment, remember=remember)
+    approvals_api.approve(str(approval["id"]), comment=comment, remember=remember)
     print(f"approved: {one_line(str(approval.get('tool_name')), 60)}, execution {approval.get('execution_id')}")
 
 
@@ -139,11 +141,11 @@ def answer(id: str, text: str) -> None:
     text = sys.stdin.read() if text == "-" else text
     if not text.strip():
         raise UsageError("The answer is empty", remedy="kubiya approvals deny leaves the question unanswered")
-    api = connect()
-    approval = _still_pending(api.find_approval(id))
+    approvals_api = ApprovalsApi(connect())
+    approval = _still_pending(approvals_api.find(id))
     if not is_question(approval):
         raise UsageError("The agent asks for approval, not for an answer", remedy="kubiya approvals approve, or deny")
-    api.approve(str(approval["id"]), answer=text)
+    approvals_api.approve(str(approval["id"]), answer=text)
     print(f"answered: execution {approval.get('execution_id')}")
 
 
@@ -155,9 +157,9 @@ def deny(id: str, why: str) -> None:
 
     Example: kubiya approvals deny 3f2a --reason 'not on a Friday'
     """
-    api = connect()
-    approval = _still_pending(api.find_approval(id))
-    api.reject(str(approval["id"]), why)
+    approvals_api = ApprovalsApi(connect())
+    approval = _still_pending(approvals_api.find(id))
+    approvals_api.reject(str(approval["id"]), why)
     print(f"denied: {one_line(str(approval.get('tool_name')), 60)}, execution {approval.get('execution_id')}")
 
 
@@ -178,13 +180,13 @@ def edit(id: str, arguments: str | None) -> None:
             raise UsageError(f"--arguments is not JSON: {error}", remedy=_ARGUMENTS) from error
         if not isinstance(edited, dict):
             raise UsageError("--arguments is not a JSON object", remedy=_ARGUMENTS)
-    api = connect()
-    approval = _still_pending(api.find_approval(id))
+    approvals_api = ApprovalsApi(connect())
+    approval = _still_pending(approvals_api.find(id))
     if arguments is None:
         edited = edit_arguments(approval.get("tool_args") or {})
         if edited is None:
             raise UsageError(
                 "Nothing was changed", remedy=f"kubiya approvals approve {approval['id']} runs it as it is"
             )
-    api.approve(str(approval["id"]), arguments=edited)
+    approvals_api.approve(str(approval["id"]), arguments=edited)
     print(f"approved with other arguments: {one_line(str(approval.get('tool_name')), 60)}")

@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO
 import click
 
 from kubiya_worker.cli import tables
+from kubiya_worker.cli.api.audit import AuditApi
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import moment
 from kubiya_worker.cli.tables import Cells, field
@@ -60,7 +61,7 @@ def ls(
     """
     now = datetime.now(UTC)
     times = {"since": since, "until": until}
-    records = connect().audit(
+    records = AuditApi(connect()).newest(
         {name: moment(text, now) for name, text in times.items() if text}
         | {"person": person, "action": action, "object": thing, "outcome": "refused" if refused else ""},
         lines,
@@ -114,9 +115,9 @@ def export(after: int, path: Path | None) -> None:
 
     Example: kubiya audit export --file audit.jsonl
     """
-    api = connect()
-    begin = _head(api.audit_begin())
-    lines, count = api.audit_lines(after), 0
+    audit_api = AuditApi(connect())
+    begin = _head(audit_api.begin())
+    lines, count = audit_api.lines(after), 0
     with path.open("w", encoding="utf-8") if path else nullcontext(sys.stdout) as file:
         for line in lines:
             print(line, file=file)
@@ -134,7 +135,7 @@ def head() -> None:
 
     Example: kubiya audit head
     """
-    print(connect().audit_head())
+    print(AuditApi(connect()).head())
 
 
 @audit.command()
@@ -164,9 +165,9 @@ def verify(path: Path | None, heads: tuple[str, ...], start: str | None) -> int:
             cut = chain.cut_of(_lines(file))
         with path.open(encoding="utf-8", errors="replace") as file:
             return _print_problems(_lines(file), kept, after, cut)
-    api = connect()
-    kept.append(chain.Head.parse(api.audit_head()))
-    return _print_problems(api.audit_lines(after.seq), kept, after, _head(api.audit_begin()))
+    audit_api = AuditApi(connect())
+    kept.append(chain.Head.parse(audit_api.head()))
+    return _print_problems(audit_api.lines(after.seq), kept, after, _head(audit_api.begin()))
 
 
 def _lines(file: TextIO) -> Iterator[str]:

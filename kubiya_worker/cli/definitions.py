@@ -11,6 +11,7 @@ import click
 
 from kubiya_worker.cli import apply as changes
 from kubiya_worker.cli import choice, completion, kinds, reason, tables
+from kubiya_worker.cli.api.definitions import DefinitionsApi
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
@@ -75,7 +76,8 @@ def get(kind: str, name: str | None, output: str) -> None:
     Example: kubiya get agent ops -o yaml
     """
     api = connect()
-    documents = api.definitions(kind) if name is None else [api.definition(kind, _name(api, kind, name))]
+    definitions = DefinitionsApi(api)
+    documents = definitions.all(kind) if name is None else [definitions.get(kind, _name(api, kind, name))]
     if output in (tables.TABLE, tables.WIDE):
         _table(documents, 400 if output == tables.WIDE else 100)
     else:
@@ -90,8 +92,8 @@ def export(kinds: tuple[str, ...], output: str) -> None:
 
     Example: kubiya export > everything.yaml
     """
-    api = connect()
-    _print([each for kind in kinds or ("",) for each in api.definitions(kind)], output)
+    definitions = DefinitionsApi(connect())
+    _print([each for kind in kinds or ("",) for each in definitions.all(kind)], output)
 
 
 @click.command(context_settings=SETTINGS)
@@ -107,7 +109,7 @@ def delete(kind: str, name: str, force: bool) -> None:
     Example: kubiya delete agent ops
     """
     api = connect()
-    change = api.delete_definition(kind, _name(api, kind, name), force=force)
+    change = DefinitionsApi(api).delete(kind, _name(api, kind, name), force=force)
     kinds.removed(change)
 
 
@@ -152,7 +154,7 @@ def rollback(kind: str, name: str, version: int) -> None:
     """
     api = connect()
     whole, _ = _versions(api, kind, name)
-    changes.show([api.roll_back(kind, whole, version)])
+    changes.show([DefinitionsApi(api).roll_back(kind, whole, version)])
 
 
 def _who(version: Mapping[str, Any]) -> str:
@@ -162,7 +164,7 @@ def _who(version: Mapping[str, Any]) -> str:
 
 def _name(api: Api, kind: str, name: str) -> str:
     """Return the whole name for a name, or for its beginning when that means one. Raises UsageError."""
-    rows = [{"name": each["name"]} for each in api.definitions(kind)]
+    rows = [{"name": each["name"]} for each in DefinitionsApi(api).all(kind)]
     return str(choice.choose(kind.removesuffix("s"), name, rows, fields=("name",))["name"])
 
 
@@ -170,12 +172,12 @@ def _versions(api: Api, kind: str, name: str) -> tuple[str, list[dict[str, Any]]
     """Return the whole name and its versions. One that was deleted is named in full. Raises UsageError."""
     if name.strip():
         try:
-            return name, api.history(kind, name)
+            return name, DefinitionsApi(api).history(kind, name)
         except Refused as error:
             if error.status != 404:
                 raise
     whole = _name(api, kind, name)
-    return whole, api.history(kind, whole)
+    return whole, DefinitionsApi(api).history(kind, whole)
 
 
 def _print(documents: Sequence[dict[str, Any]], output: str) -> None:

@@ -25,9 +25,12 @@ from typing import Any, Final
 import click
 
 from kubiya_worker.cli import completion, reason
+from kubiya_worker.cli.api.agents import AgentApi
+from kubiya_worker.cli.api.executions import ExecutionsApi
+from kubiya_worker.cli.api.queues import QueuesApi
+from kubiya_worker.cli.api.runs import RunApi
 from kubiya_worker.cli.approval_reply import ASK, DENY, GRANT
 from kubiya_worker.cli.connection import Api, connect
-from kubiya_worker.cli.run_api import RunApi
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.cli.watch import ExecutionWatch, Manner
 from kubiya_worker.errors import ConfigurationError, UsageError
@@ -209,17 +212,17 @@ def _execute(
     manner = _manner_of(keyboard=prompt != "-" and has_keyboard(os.environ), **options)
     api = connect()
     started_at = time.monotonic()
-    entity = api.find(kind, name_or_id)
+    entity = AgentApi(api).find(kind, name_or_id)
     body: dict[str, Any] = {
         "prompt": text,
         "stream": True,
         "execution_metadata": {"source": "cli", "interactive": manner.chat},
     }
-    body |= {"worker_queue_id": api.queue(queue)["id"]} if queue else {}
+    body |= {"worker_queue_id": QueuesApi(api).find(queue)["id"]} if queue else {}
     body |= {"execution_environment": {"working_dir": cwd}} if cwd else {}
     body |= {"model_id": model} if model else {}
     body |= {"priority": priority} if priority else {}
-    answer = api.execute(kind, str(entity["id"]), body)
+    answer = ExecutionsApi(api).start(kind, str(entity["id"]), body)
     if answer.get("page") and not manner.as_json:
         print(
             Paint.for_stream(sys.stderr).dim(f"  {api.base_url}{one_line(str(answer['page']), 200)}"), file=sys.stderr

@@ -12,6 +12,9 @@ from zoneinfo import ZoneInfo
 import click
 
 from kubiya_worker.cli import completion, kinds, moments, reason, runs, tables
+from kubiya_worker.cli.api.agents import AgentApi
+from kubiya_worker.cli.api.jobs import JobsApi
+from kubiya_worker.cli.api.queues import QueuesApi
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -90,7 +93,7 @@ def ls(context: click.Context, as_json: bool, output: str | None, queue: str | N
         context.invoke(kinds.commands_of(noun)["ls"], output=output, queue=queue)
         return
     api = connect()
-    all_jobs = noun.of_queue(api, queue) if queue else api.jobs()
+    all_jobs = noun.of_queue(api, queue) if queue else JobsApi(api).all()
     if as_json:
         for job in all_jobs:
             print(json.dumps(job, ensure_ascii=False))
@@ -120,9 +123,9 @@ def show(job: str, as_json: bool, output: str) -> None:
 
     Example: kubiya jobs show 'disks every morning'
     """
-    api = connect()
-    shown = api.job(str(api.find_job(job)["id"]))
-    runs = api.job_executions(str(shown["id"]))
+    jobs_api = JobsApi(connect())
+    shown = jobs_api.get(str(jobs_api.find(job)["id"]))
+    runs = jobs_api.executions(str(shown["id"]))
     if as_json or output != tables.TEXT:
         form = tables.JSON if as_json else output
         tables.show_one({**shown, "executions": runs}, kinds.NOUNS["jobs"].columns, form)
@@ -189,19 +192,20 @@ def create(
     span = moments.span(catch_up) if catch_up else None
     api = connect()
     kind = "agent" if agent else "team"
+    worker_queue = QueuesApi(api).find(queue)["name"] if queue else ""
     body = {
         "name": name,
         "prompt_template": prompt,
         "trigger_type": "cron" if cron is not None else "webhook" if webhook else "manual",
         "planning_mode": f"predefined_{kind}",
         "entity_type": kind,
-        "entity_id": api.find(kind, str(agent or team))["id"],
+        "entity_id": AgentApi(api).find(kind, str(agent or team))["id"],
         **({"cron_schedule": cron, "cron_timezone": timezone or "UTC"} if cron is not None else {}),
         **({"overlap_policy": overlap} if overlap else {}),
         **({"catch_up_seconds": span} if span is not None else {}),
-        **({"executor_type": "specific_queue", "worker_queue_name": api.queue(queue)["name"]} if queue else {}),
+        **({"executor_type": "specific_queue", "worker_queue_name": worker_queue} if worker_queue else {}),
     }
-    created = api.create_job(body)
+    created = JobsApi(api).create(body)
     if as_json:
         print(json.dumps(created, ensure_ascii=False))
         return
@@ -225,7 +229,8 @@ def trigger(job: str, given: tuple[str, ...]) -> None:
     """
     parameters = _parameters(given)
     api = connect()
-    started = api.trigger_job(str(api.find_job(job)["id"]), parameters)
+    jobs_api = JobsApi(api)
+    started = jobs_api.trigger(str(jobs_api.find(job)["id"]), parameters)
     runs.started(api, started, watched=False)
 
 
@@ -252,9 +257,9 @@ def disable(job: str) -> None:
 
 
 def _switch(job: str, word: str) -> None:
-    api = connect()
-    chosen = api.find_job(job)
-    api.switch_job(str(chosen["id"]), word)
+    jobs = JobsApi(connect())
+    chosen = jobs.find(job)
+    jobs.switch(str(chosen["id"]), word)
     print(f"{word}d: {one_line(str(chosen.get('name')), 60)}")
 
 
@@ -266,9 +271,9 @@ def rm(job: str) -> None:
 
     Example: kubiya jobs rm 'disks every morning'
     """
-    api = connect()
-    chosen = api.find_job(job)
-    api.delete_job(str(chosen["id"]))
+    jobs_api = JobsApi(connect())
+    chosen = jobs_api.find(job)
+    jobs_api.delete(str(chosen["id"]))
     print(f"removed: {one_line(str(chosen.get('name')), 60)}")
 
 

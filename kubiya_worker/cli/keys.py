@@ -11,6 +11,9 @@ from typing import Any, Final
 import click
 
 from kubiya_worker.cli import choice, completion, reason, tables
+from kubiya_worker.cli.api.agents import AgentApi
+from kubiya_worker.cli.api.keys import KeysApi
+from kubiya_worker.cli.api.queues import QueuesApi
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
@@ -71,7 +74,7 @@ def create(
     if expires_in_days is not None and expires_in_days <= 0:
         raise UsageError("--expires-in-days must be more than 0", remedy="Leave it out for a key without an end")
     api = connect()
-    key = api.create_key(body | _reach(api, queues, agents))
+    key = KeysApi(api).create(body | _reach(api, queues, agents))
     if output == "json":
         print(json.dumps(key, ensure_ascii=False))
     elif not sys.stdout.isatty():
@@ -97,9 +100,9 @@ def ls(everything: bool, queue: str | None, output: str) -> None:
     Example: kubiya keys ls -o wide
     """
     api = connect()
-    rows = [key for key in api.api_keys() if everything or key.get("status") == "active"]
+    rows = [key for key in KeysApi(api).all() if everything or key.get("status") == "active"]
     if queue:
-        one = api.queue(queue)
+        one = QueuesApi(api).find(queue)
         rows = [key for key in rows if _reaches(key, one)]
     if output != "text":
         tables.show(rows, COLUMNS, output, none="There are no keys.")
@@ -125,7 +128,7 @@ def get(id: str, output: str) -> None:
 
     Example: kubiya keys get 3f2a
     """
-    tables.show_one(choice.choose("key", id, connect().api_keys(), fields=("id",)), COLUMNS, output)
+    tables.show_one(choice.choose("key", id, KeysApi(connect()).all(), fields=("id",)), COLUMNS, output)
 
 
 @keys.command()
@@ -167,8 +170,9 @@ def edit(
     if not body and not removed:
         raise UsageError("Nothing is to be changed", remedy="See 'kubiya keys edit --help'")
     api = connect()
-    key_id = str(choice.choose("key", id, api.api_keys(), fields=("id",))["id"])
-    changed = api.change_key(key_id, {**body, **_reach(api, queues, agents), **removed})
+    keys_api = KeysApi(api)
+    key_id = str(choice.choose("key", id, keys_api.all(), fields=("id",))["id"])
+    changed = keys_api.change(key_id, {**body, **_reach(api, queues, agents), **removed})
     print(f"changed: {changed.get('id')}, of {one_line(_person(changed), 100)}")
 
 
@@ -180,16 +184,16 @@ def revoke(id: str) -> None:
 
     Example: kubiya keys revoke 3f2a
     """
-    api = connect()
-    revoked = api.revoke_key(str(choice.choose("key", id, api.api_keys(), fields=("id",))["id"]))
+    keys_api = KeysApi(connect())
+    revoked = keys_api.revoke(str(choice.choose("key", id, keys_api.all(), fields=("id",))["id"]))
     print(f"revoked: {revoked.get('id')}, of {one_line(_person(revoked), 100)}")
 
 
 def _reach(api: Api, queues: tuple[str, ...], agents: tuple[str, ...]) -> dict[str, list[str]]:
     """Return what limits a key, by whole names. Raises UsageError for a name that is not there."""
     names = {
-        "queues": [str(api.queue(each)["name"]) for each in queues],
-        "agents": [str(api.agent_or_team(each)["name"]) for each in agents],
+        "queues": [str(QueuesApi(api).find(each)["name"]) for each in queues],
+        "agents": [str(AgentApi(api).find_any(each)["name"]) for each in agents],
     }
     return {field: ids for field, ids in names.items() if ids}
 

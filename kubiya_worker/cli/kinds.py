@@ -13,6 +13,8 @@ import click
 
 from kubiya_worker.cli import apply as changes
 from kubiya_worker.cli import choice, completion, reason, tables
+from kubiya_worker.cli.api.definitions import DefinitionsApi
+from kubiya_worker.cli.api.queues import QueuesApi
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.moments import age, clock
 from kubiya_worker.cli.tables import Cells, field
@@ -73,7 +75,7 @@ class Noun:
 
     def of_queue(self, api: Api, queue: str) -> list[dict[str, Any]]:
         """Return the objects that run on a queue. Raises UsageError, which lists the queues."""
-        chosen = api.queue(queue)
+        chosen = QueuesApi(api).find(queue)
         return [row for row in self.rows(api) if row.get(self.queue) in (chosen["id"], chosen["name"])]
 
     def name(self, api: Api, key: str) -> str:
@@ -160,7 +162,7 @@ def commands_of(noun: Noun) -> dict[str, click.Command]:
         rows = noun.of_queue(api, queue) if queue else None
         if output in (tables.JSON, tables.YAML):
             kept = {row["name"] for row in rows} if rows is not None else None
-            definitions = api.definitions(noun.word)
+            definitions = DefinitionsApi(api).all(noun.word)
             _print([each for each in definitions if kept is None or each["name"] in kept], output)
         else:
             rows = noun.rows(api) if rows is None else rows
@@ -178,7 +180,7 @@ def commands_of(noun: Noun) -> dict[str, click.Command]:
     def get(name: str, output: str) -> None:
         api = connect()
         if output in (tables.JSON, tables.YAML):
-            show_document(api.definition(noun.word, noun.name(api, name)), output)
+            show_document(DefinitionsApi(api).get(noun.word, noun.name(api, name)), output)
         else:
             tables.show([choice.choose(noun.one, name, noun.rows(api))], noun.columns, output)
 
@@ -195,7 +197,7 @@ def commands_of(noun: Noun) -> dict[str, click.Command]:
     @reason.option()
     def edit(name: str) -> None:
         api = connect()
-        edit_document(api, api.definition(noun.word, noun.name(api, name)))
+        edit_document(api, DefinitionsApi(api).get(noun.word, noun.name(api, name)))
 
     @click.command(
         context_settings=SETTINGS,
@@ -207,7 +209,7 @@ def commands_of(noun: Noun) -> dict[str, click.Command]:
     def rm(names: tuple[str, ...], force: bool) -> None:
         api = connect()
         for each in [noun.name(api, key) for key in names]:  # all are looked up before the first one goes
-            removed(api.delete_definition(noun.word, each, force=force))
+            removed(DefinitionsApi(api).delete(noun.word, each, force=force))
 
     return {"ls": ls, "get": get, "edit": edit, "rm": rm}
 
@@ -258,7 +260,7 @@ def edit_document(api: Api, document: dict[str, Any]) -> None:
             )
         sent = {**documents[0].body, "base": document.get("spec") or {}}
         try:
-            changes.show(api.apply([sent], source=changes.SOURCE))
+            changes.show(DefinitionsApi(api).apply([sent], source=changes.SOURCE))
         except Refused as error:
             faults = definition_files.explain(error.problems, documents)
             raise (faults if faults is not None else error) from error

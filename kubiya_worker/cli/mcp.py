@@ -15,6 +15,8 @@ import click
 
 from kubiya_worker import templates
 from kubiya_worker.cli import completion, mcp_configured, mcp_definitions, tables
+from kubiya_worker.cli.api.mcp_servers import McpServersApi
+from kubiya_worker.cli.api.queues import QueuesApi
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.tables import field
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -139,7 +141,7 @@ def test(
         raise UsageError("--queue is for servers that the control plane knows", remedy="Leave it out for a file")
     codes: set[int] = set()
     api = connect() if queue else None
-    on = str(api.queue(queue)["name"]) if api and queue else ""
+    on = str(QueuesApi(api).find(queue)["name"]) if api and queue else ""
     for each in servers:
         outcome = _on_worker(api, each, on) if api else _here(each, tool or "", arguments)
         codes.add(0 if outcome["ok"] else EX_UNAVAILABLE if outcome.get("transport") else EX_CONFIG)
@@ -172,7 +174,7 @@ def serve(agents: tuple[str, ...], teams: tuple[str, ...]) -> None:
 
 def _on_worker(api: Api, each: mcp_configured.Configured, queue: str) -> dict[str, Any]:
     about = {"queue": queue} | ({} if each.stored else {"mcp_server": each.name})
-    outcome = api.try_on_worker(each.tested_at, about)
+    outcome = McpServersApi(api).try_on_worker(each.tested_at, about)
     return {"server": each.name, "transport": "", "tools": [], "notices": [], "instructions": None, **outcome}
 
 

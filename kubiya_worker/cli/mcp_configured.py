@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from kubiya_worker.cli import choice
+from kubiya_worker.cli.api.agents import AgentApi
+from kubiya_worker.cli.api.mcp_servers import McpServersApi
 from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.terminal import one_line
 from kubiya_worker.errors import ConfigurationError, UsageError
@@ -100,11 +102,11 @@ def of_all(api: Api, only: str | None = None) -> list[Configured]:
 
     known = _KnownServers({} if only else _stored(api))
     for kind, entity in _entities(api, only):
-        environment = api.full_environment(kind, str(entity["id"]))
+        environment = AgentApi(api).environment_of(kind, str(entity["id"]))
         config = entity.get("configuration") or {}
         servers = merged(environment.get("mcp_servers"), config.get("mcp_servers"), config.get("mcpServers"))
         known.add(kind, entity, servers, environment)
-    for entity in () if only else api.environments():
+    for entity in () if only else AgentApi(api).environments():
         own = entity.get("execution_environment") or {}
         servers = {
             name: server
@@ -118,11 +120,11 @@ def of_all(api: Api, only: str | None = None) -> list[Configured]:
 def _entities(api: Api, only: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (agent or team, it). Raises UsageError when `only` is neither."""
     if not only:
-        yield from (("agent", each) for each in api.agents())
-        yield from (("team", each) for each in api.teams())
+        yield from (("agent", each) for each in AgentApi(api).agents())
+        yield from (("team", each) for each in AgentApi(api).teams())
         return
-    teams = [each for each in api.teams() if only in (each.get("name"), each["id"])]
-    yield ("team", teams[0]) if teams else ("agent", api.find("agent", only))
+    teams = [each for each in AgentApi(api).teams() if only in (each.get("name"), each["id"])]
+    yield ("team", teams[0]) if teams else ("agent", AgentApi(api).find("agent", only))
 
 
 @dataclass
@@ -149,7 +151,7 @@ def _owner(kind: str, name: str) -> str:
 def _stored(api: Api) -> dict[str, Configured]:
     """Return the servers that are definitions of their own, by their settings, with who names them."""
     stored = {}
-    for server in api.mcp_servers():
+    for server in McpServersApi(api).all():
         raw = {key: value for key, value in server.items() if key in OWN and value is not None}
         owners = [_owner(str(user.get("kind")), str(user.get("name"))) for user in server.get("used_by") or ()]
         stored[_settings(raw)] = Configured(

@@ -10,6 +10,8 @@ import click
 
 from kubiya_worker.cli import apply as changes
 from kubiya_worker.cli import choice, completion, definition_files, kinds, mcp_configured, reason
+from kubiya_worker.cli.api.definitions import DefinitionsApi
+from kubiya_worker.cli.api.mcp_servers import McpServersApi
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.errors import UsageError
 
@@ -58,10 +60,11 @@ def edit(name: str, agent: str | None) -> None:
     from kubiya_worker.tools.mcp import parse  # loads the sessions with servers, which no help text needs
 
     api = connect()
+    definitions = DefinitionsApi(api)
     known = _Known(api, agent)
     name = known.name(name)
     if name in known.stored:
-        kinds.edit_document(api, api.definition(KIND, name))
+        kinds.edit_document(api, definitions.get(KIND, name))
         return
     owned = _alike(name, known.owned[name])
     before = yaml.safe_dump(owned[0].server, sort_keys=False, allow_unicode=True)
@@ -77,7 +80,7 @@ def edit(name: str, agent: str | None) -> None:
         if not isinstance(server, dict):
             raise UsageError(f"{file} holds no server", remedy="A server has a command, or a url")
         parse({name: server})  # raises ConfigurationError: nothing wrong is stored
-        changes.show(api.apply([each.changed(name, server) for each in owned], source=changes.SOURCE))
+        changes.show(definitions.apply([each.changed(name, server) for each in owned], source=changes.SOURCE))
 
 
 @click.command(context_settings=SETTINGS)
@@ -91,13 +94,14 @@ def rm(name: str, agent: str | None, force: bool) -> None:
     Example: kubiya mcp rm tickets --agent ops
     """
     api = connect()
+    definitions = DefinitionsApi(api)
     known = _Known(api, agent)
     name = known.name(name)
     if name in known.stored:
-        kinds.removed(api.delete_definition(KIND, name, force=force))
+        kinds.removed(definitions.delete(KIND, name, force=force))
         return
     owned = known.owned[name]
-    changes.show(api.apply([each.changed(name, None) for each in owned], source=changes.SOURCE))
+    changes.show(definitions.apply([each.changed(name, None) for each in owned], source=changes.SOURCE))
 
 
 class _Known:
@@ -105,11 +109,11 @@ class _Known:
 
     def __init__(self, api: Api, agent: str | None) -> None:
         """Ask for them. Raises UsageError for an agent that is not there."""
-        documents = [*api.definitions("agents"), *api.definitions("teams")]
+        documents = [*DefinitionsApi(api).all("agents"), *DefinitionsApi(api).all("teams")]
         if agent is not None:
             only = choice.choose("agent or team", agent, documents, fields=("name",))["name"]
             documents = [each for each in documents if each["name"] == only]
-        self.stored = {str(server["name"]) for server in api.mcp_servers()} if agent is None else set()
+        self.stored = {str(server["name"]) for server in McpServersApi(api).all()} if agent is None else set()
         self.owned: dict[str, list[OwnedServer]] = {}
         for document in documents:
             configuration = (document.get("spec") or {}).get("configuration") or {}

@@ -10,6 +10,7 @@ import click
 
 from kubiya_worker.cli import choice, completion, kinds, tables
 from kubiya_worker.cli import definitions as definition_commands
+from kubiya_worker.cli.api.queues import QueuesApi
 from kubiya_worker.cli.connection import Api, connect, not_offered
 from kubiya_worker.control_plane import errors
 from kubiya_worker.errors import NotAllowed, UsageError, WorkerError
@@ -94,7 +95,7 @@ def rows(api: Api) -> list[Object]:
 def rows_on(queue: str) -> list[Object]:
     """Return the models that the workers of a queue get. Raises UsageError, which lists the queues."""
     api = connect()
-    name = api.queue(queue)["name"]
+    name = QueuesApi(api).find(queue)["name"]
     return [row for row in rows(api) if name in row["queues"] or (row["origin"] == STORED and not row["queues"])]
 
 

@@ -24,6 +24,7 @@ import click
 
 from kubiya_worker import trust
 from kubiya_worker.cli import choice, completion, kinds, model_definitions, tables
+from kubiya_worker.cli.api.definitions import DefinitionsApi
 from kubiya_worker.cli.options import config_file
 from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -169,7 +170,7 @@ def get(model: str, base_url: str | None, config: str | None, output: str) -> No
     stored = model_definitions.stored_name(api, model) if api else None
     if api and stored:
         if output in (tables.JSON, tables.YAML):
-            kinds.show_document(api.definition(model_definitions.KIND, stored), output)
+            kinds.show_document(DefinitionsApi(api).get(model_definitions.KIND, stored), output)
         else:
             rows = [row for row in model_definitions.rows(api) if row["model"] == stored]
             tables.show(rows, COLUMNS, output)

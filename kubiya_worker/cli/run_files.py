@@ -16,6 +16,7 @@ from typing import Final
 
 from urllib3.exceptions import HTTPError
 
+from kubiya_worker.cli.api.executions import ExecutionsApi
 from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.moments import clock
 from kubiya_worker.cli.tables import Cells, Row
@@ -119,7 +120,7 @@ def _write(folder: Path, path: str, pieces: Iterator[bytes]) -> None:
 
 
 def _pieces(api: Api, execution_id: str, path: str) -> Iterator[bytes]:
-    reply = api.open_file(execution_id, path)
+    reply = ExecutionsApi(api).open_file(execution_id, path)
     try:
         yield from reply.stream(PIECE)
     except HTTPError as error:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubiya_worker.cli import ndjson
+from kubiya_worker.cli.api.executions import ExecutionsApi
 from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.moments import clock
 from kubiya_worker.cli.progress import ExecutionProgress
@@ -51,7 +52,7 @@ class EventLog:
         Raises WorkerError when the control plane refuses the stream.
         """
         self._execution_id = str(run["id"])
-        follower = Follower(self._execution_id, api.open_stream)
+        follower = Follower(self._execution_id, ExecutionsApi(api).open_stream)
         follower.start()
         try:
             while True:
@@ -60,7 +61,7 @@ class EventLog:
                     if frame.event_type == FAILED:
                         raise frame.fault
                     if frame.event_type == END:
-                        now = api.execution(self._execution_id)
+                        now = ExecutionsApi(api).get(self._execution_id)
                         self._end(now)
                         return EX_OK if str(now.get("status")) == ex.COMPLETED else 1
                     self._print(frame)

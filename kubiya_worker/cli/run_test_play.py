@@ -17,9 +17,13 @@ from typing import Any, Final
 
 from kubiya_worker import templates
 from kubiya_worker._supervisor.posix import files
+from kubiya_worker.cli.api.approvals import ApprovalsApi
+from kubiya_worker.cli.api.definitions import DefinitionsApi
+from kubiya_worker.cli.api.executions import ExecutionsApi
+from kubiya_worker.cli.api.runs import RunApi
+from kubiya_worker.cli.api.secrets import SecretsApi
 from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.progress import ExecutionProgress
-from kubiya_worker.cli.run_api import RunApi
 from kubiya_worker.cli.run_calls import RunReading
 from kubiya_worker.cli.run_test_checks import AskedNow, CheckedLine, checked
 from kubiya_worker.cli.run_test_file import APPROVED, NamedTest, PersonsAnswer, RunTest
@@ -129,6 +133,7 @@ class TestPlayer:
 
     def __init__(self, api: Api, recording: Path, changes: Changes, timeout: float) -> None:
         """Take the control plane, the file that its worker reads, and the seconds that a run may take."""
+        self._definitions, self._executions = DefinitionsApi(api), ExecutionsApi(api)
         self._api, self._recording, self._changes, self._timeout = api, recording, changes, timeout
 
     def play(self, named: NamedTest) -> PlayedTest:
@@ -136,12 +141,12 @@ class TestPlayer:
         test, began = named.test, time.monotonic()
         documents = changed(test, self._changes)
         for name in sorted(set(templates.secrets_in(documents))):
-            self._api.set_secret(name, {"value": secret_of(name, self._changes)})
-        self._api.apply(documents, source=SOURCE, prune=True)
+            SecretsApi(self._api).set(name, {"value": secret_of(name, self._changes)})
+        self._definitions.apply(documents, source=SOURCE, prune=True)
         kept = {each["name"] for each in documents if each["kind"] == "Rule"}
-        for rule in self._api.definitions("Rule"):
+        for rule in self._definitions.all("Rule"):
             if rule["name"] not in kept:  # a fresh control plane has one of its own
-                self._api.delete_definition("Rule", str(rule["name"]))
+                self._definitions.delete("Rule", str(rule["name"]))
         files.replace(self._recording, json.dumps(recording_of(test, self._changes)))
         waits = test.expect.status == ex.WAITING
         body: Object = {
@@ -150,16 +155,16 @@ class TestPlayer:
             "execution_metadata": {"source": "test", "interactive": waits or len(test.prompts) > 1},
             **({"system_prompt": test.system_prompt} if test.system_prompt and self._changes.prompt is None else {}),
         }
-        execution_id = str(self._api.execute(test.kind, test.entity, body)["execution_id"])
+        execution_id = str(self._executions.start(test.kind, test.entity, body)["execution_id"])
         played = _PlayedRun(self._api, execution_id, test, time.monotonic() + self._timeout)
         over = played.follow()
-        run = self._api.execution(execution_id)
+        run = self._executions.get(execution_id)
         reading = RunReading(test.entity, RunApi(self._api).events(execution_id))
         lines = checked(test, run, reading.calls, played.asked)
         if not over:
             lines.insert(0, CheckedLine("time", "-", f"not over within {self._timeout:g} s, and cancelled", False))
         if not ex.is_final(str(run.get("status"))):
-            self._api.cancel(execution_id)
+            self._executions.cancel(execution_id)
             played.wait_for_end()
         return PlayedTest(named, execution_id, time.monotonic() - began, lines)
 
@@ -168,7 +173,8 @@ class _PlayedRun:
     """Follows one execution, and says what the recorded person said."""
 
     def __init__(self, api: Api, execution_id: str, test: RunTest, deadline: float) -> None:
-        self._api, self._id, self._test, self._deadline = api, execution_id, test, deadline
+        self._executions, self._approvals = ExecutionsApi(api), ApprovalsApi(api)
+        self._id, self._test, self._deadline = execution_id, test, deadline
         self._prompts = list(test.prompts[1:])
         self._answers = list(test.answers or ())
         self._told: set[str] = set()
@@ -195,7 +201,7 @@ class _PlayedRun:
 
     def _frames(self) -> Iterator[Frame | None]:
         """Yield the frames of the stream to its last one; None when the time is over."""
-        follower = Follower(self._id, self._api.open_stream)
+        follower = Follower(self._id, self._executions.open_stream)
         follower.start()
         try:
             while True:
@@ -216,12 +222,12 @@ class _PlayedRun:
         """Say the next thing, or end the conversation; return True where the test ends with a run that waits."""
         if self._prompts:
             self._progress.turn_over = False
-            self._api.send_text(self._id, self._prompts.pop(0))
+            self._executions.send_text(self._id, self._prompts.pop(0))
             return False
         if self._test.expect.status == ex.WAITING:
             return True
         self._progress.turn_over = False
-        self._api.mark_done(self._id)
+        self._executions.mark_done(self._id)
         return False
 
     def _answer(self, data: Mapping[str, Any]) -> None:
@@ -233,16 +239,16 @@ class _PlayedRun:
         answer = next((each for each in self._answers if _fits(each, tool, arguments)), None)
         self.asked.append(AskedNow(tool, arguments, answer))
         if answer is None:
-            self._api.reject(key, "no answer to this was recorded (kubiya test)")
+            self._approvals.reject(key, "no answer to this was recorded (kubiya test)")
             return
         self._answers.remove(answer)
         reason = answer.reason or "as it was recorded (kubiya test)"
         if answer.decision != APPROVED:
-            self._api.reject(key, reason)
+            self._approvals.reject(key, reason)
         elif answer.answer is not None:
-            self._api.approve(key, answer=answer.answer)
+            self._approvals.approve(key, answer=answer.answer)
         else:
-            self._api.approve(key, comment=reason, arguments=answer.edited)
+            self._approvals.approve(key, comment=reason, arguments=answer.edited)
 
 
 def _fits(answer: PersonsAnswer, tool: str, arguments: Mapping[str, Any]) -> bool:

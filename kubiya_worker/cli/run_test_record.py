@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from kubiya_worker import credentials, definition_text
 from kubiya_worker.cli import run_test_export
-from kubiya_worker.cli.run_api import Run, RunApi
+from kubiya_worker.cli.api.definitions import DefinitionsApi
+from kubiya_worker.cli.api.runs import Run, RunApi
 from kubiya_worker.cli.run_calls import RunReading
 from kubiya_worker.control_plane.errors import Refused
 from kubiya_worker.errors import UsageError
@@ -33,12 +34,13 @@ def text_of(api: RunApi, run: Run, name: str, *, as_json: bool) -> str:
         raise UsageError(f"The execution is {status}", remedy="Wait until it is over: kubiya runs watch")
     entity = str(run.get("entity_name"))
     reading = RunReading(entity, api.events(execution_id))
-    needed = run_test_export.needed(kind, entity, reading, api.api.definitions())
+    needed = run_test_export.needed(kind, entity, reading, DefinitionsApi(api.api).all())
     if not any(each["kind"].lower() == kind and each["name"] == entity for each in needed):
         raise UsageError(f"There is no {kind} {entity!r} any more", remedy="kubiya rollback brings one back")
     at = str(run.get("created_at") or "")
     definitions = [
-        run_test_export.as_it_was(each, api.api.history(str(each["kind"]), str(each["name"])), at) for each in needed
+        run_test_export.as_it_was(each, DefinitionsApi(api.api).history(str(each["kind"]), str(each["name"])), at)
+        for each in needed
     ]
     approvals = _approvals(api, execution_id)
     if any(each.get("status") == PENDING for each in approvals):

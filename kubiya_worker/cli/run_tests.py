@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kubiya_worker.cli import completion, tables
+from kubiya_worker.cli.api.agents import AgentApi
+from kubiya_worker.cli.api.definitions import DefinitionsApi
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -124,7 +126,7 @@ def _agent(key: str) -> dict[str, Any]:
             )
         return agents[0]
     api = connect()
-    return api.definition("Agent", str(api.find("agent", key)["name"]))
+    return DefinitionsApi(api).get("Agent", str(AgentApi(api).find("agent", key)["name"]))
 
 
 def _text(name: str) -> str:

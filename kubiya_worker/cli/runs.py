@@ -12,11 +12,13 @@ from urllib.parse import quote
 import click
 
 from kubiya_worker.cli import completion, reason, run_transcript, tables
+from kubiya_worker.cli.api.agents import AgentApi
+from kubiya_worker.cli.api.queues import QueuesApi
+from kubiya_worker.cli.api.runs import RunApi, id_for_filter
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.exec import follow, read_prompt, watch_options
 from kubiya_worker.cli.moments import age, clock, moment, took
 from kubiya_worker.cli.render import arguments_text, duration
-from kubiya_worker.cli.run_api import RunApi, id_for_filter
 from kubiya_worker.cli.run_log import EventLog
 from kubiya_worker.cli.run_steps import APPROVAL, TOOL, steps_of
 from kubiya_worker.cli.tables import Cells, Row, field
@@ -100,7 +102,7 @@ def ls(
     wanted |= {"waits": "true"} if waits else {}
     wanted |= {"order": "oldest"} if oldest else {}
     api = connect()
-    for name, find in (("queue", api.queue), ("agent", api.agent_or_team)):
+    for name, find in (("queue", QueuesApi(api).find), ("agent", AgentApi(api).find_any)):
         wanted[name] = id_for_filter(wanted[name], find)
     listed: list[dict[str, Any]] = []
     following: str | None = None
@@ -243,7 +245,7 @@ def retry(id: str, queue: str, watched: bool | None) -> int:
     api = connect()
     executions = RunApi(api)
     run_id = str(executions.find(id)["id"])
-    answer = executions.retry(run_id, str(api.queue(queue)["id"]) if queue else "")
+    answer = executions.retry(run_id, str(QueuesApi(api).find(queue)["id"]) if queue else "")
     return started(api, answer, watched=sys.stdout.isatty() if watched is None else watched)
 
 
@@ -270,7 +272,7 @@ def fork(id: str, step: int, prompt: str, agent: str, model: str, queue: str, wa
     api = connect()
     executions = RunApi(api)
     run_id = str(executions.find(id)["id"])
-    on = str(api.queue(queue)["id"]) if queue else ""
+    on = str(QueuesApi(api).find(queue)["id"]) if queue else ""
     answer = executions.fork(run_id, step, prompt=text, agent=agent, model_id=model, worker_queue_id=on)
     return started(api, answer, watched=sys.stdout.isatty() if watched is None else watched)
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 import click
 
 from kubiya_worker.cli import choice, completion, kinds, reason, tables
+from kubiya_worker.cli.api.definitions import DefinitionsApi
+from kubiya_worker.cli.api.secrets import SecretsApi
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
@@ -45,7 +47,7 @@ def set_(name: str, from_file: Path | None, source: str | None) -> None:
     if from_file is not None and source:
         raise UsageError("--from-file and --source contradict each other", remedy="Give one of them")
     body = {"source": source} if source else {"value": _value(from_file)}
-    answer = connect().set_secret(name, body)
+    answer = SecretsApi(connect()).set(name, body)
     users = answer.get("used_by") or []
     print(f"set: {answer.get('name')}, used by {_users(users) if users else 'nobody yet'}")
     if not users:
@@ -75,7 +77,7 @@ def ls(output: str) -> None:
 
     Example: kubiya secrets ls -o wide
     """
-    rows = connect().secret_list()
+    rows = SecretsApi(connect()).all()
     if output != "text":
         tables.show(rows, COLUMNS, output, none="There are no secrets.")
         return
@@ -101,7 +103,7 @@ def get(name: str, output: str) -> None:
 
     Example: kubiya secrets get GITHUB_TOKEN
     """
-    tables.show_one(choice.choose("secret", name, connect().secret_list(), fields=("name",)), COLUMNS, output)
+    tables.show_one(choice.choose("secret", name, SecretsApi(connect()).all(), fields=("name",)), COLUMNS, output)
 
 
 @secrets.command()
@@ -113,8 +115,8 @@ def edit(name: str) -> None:
     Example: kubiya secrets edit GITHUB_TOKEN
     """
     api = connect()
-    name = str(choice.choose("secret", name, api.secret_list(), fields=("name",))["name"])
-    document = api.definition("secrets", name)
+    name = str(choice.choose("secret", name, SecretsApi(api).all(), fields=("name",))["name"])
+    document = DefinitionsApi(api).get("secrets", name)
     if not (document.get("spec") or {}).get("source"):
         raise UsageError(f"{name} has a value, which nobody reads back", remedy=f"kubiya secrets set {name}")
     kinds.edit_document(api, document)
@@ -128,9 +130,9 @@ def rm(name: str) -> None:
 
     Example: kubiya secrets rm OLD_TOKEN
     """
-    api = connect()
-    name = str(choice.choose("secret", name, api.secret_list(), fields=("name",))["name"])
-    api.remove_secret(name)
+    secrets_api = SecretsApi(connect())
+    name = str(choice.choose("secret", name, secrets_api.all(), fields=("name",))["name"])
+    secrets_api.remove(name)
     print(f"removed: {name}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from kubiya_worker.cli import reason
+from kubiya_worker.cli.api.stop import StopApi
 from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.moments import clock
 from kubiya_worker.cli.terminal import one_line
@@ -32,8 +33,8 @@ def stop_all(why: str, lift: bool, status: bool, as_json: bool) -> None:
             "stop-all needs one of --reason TEXT, --lift, --status",
             remedy="--reason stops all, --lift ends that, --status shows it",
         )
-    api = connect()
-    state = api.stop_of_all() if status else api.lift_stop() if lift else api.stop_all(why.strip())
+    stop = StopApi(connect())
+    state = stop.state() if status else stop.lift() if lift else stop.stop(why.strip())
     if as_json:
         print(json.dumps(state, ensure_ascii=False))
         return

@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from kubiya_worker.cli import approval_reply as reply
 from kubiya_worker.cli import ndjson
+from kubiya_worker.cli.api.approvals import ApprovalsApi
+from kubiya_worker.cli.api.executions import ExecutionsApi
 from kubiya_worker.cli.argument_editor import edit_arguments
 from kubiya_worker.cli.connection import Api
 from kubiya_worker.cli.moments import seconds_taken
@@ -57,7 +59,7 @@ class Manner:
 class ExecutionWatch:
     def __init__(self, api: Api, execution_id: str, manner: Manner, began: float | None = None, after: int = 0) -> None:
         """`after`: the number of the event behind which the watch begins."""
-        self._api = api
+        self._executions, self._approvals = ExecutionsApi(api), ApprovalsApi(api)
         self._id, self._after = execution_id, after
         self._manner = manner
         self._started_at = time.monotonic() if began is None else began
@@ -88,7 +90,7 @@ class ExecutionWatch:
 
         Raises WorkerError when the control plane refuses.
         """
-        follower = Follower(self._id, self._api.open_stream, after=self._after)
+        follower = Follower(self._id, self._executions.open_stream, after=self._after)
         reader, self._bell = os.pipe()
         os.set_blocking(self._bell, False)
         previous_handler = signal.signal(signal.SIGINT, self._on_interrupt)
@@ -171,7 +173,7 @@ class ExecutionWatch:
         )
         if incomplete or self._attached:
             try:
-                execution = self._api.execution(self._id)
+                execution = self._executions.get(self._id)
                 progress.finish({**execution, "error": progress.error})
                 by_its_times = seconds_taken(execution) if self._attached else None
             except ControlPlaneError:
@@ -211,7 +213,7 @@ class ExecutionWatch:
         elif self._error_at is not None and now - self._error_at > ERROR_SETTLE:
             self._error_at = None
             try:
-                if ex.is_final(str(self._api.execution(self._id).get("status"))):
+                if ex.is_final(str(self._executions.get(self._id).get("status"))):
                     self._finish()  # a server that sends no `done` after an `error`
             except Unreachable:
                 self._error_at = now
@@ -252,7 +254,7 @@ class ExecutionWatch:
         A stream that is read from its beginning also holds requests that were answered long ago.
         """
         try:
-            return str(self._api.get_approval(approval_id).get("status")) == "pending"
+            return str(self._approvals.get(approval_id).get("status")) == "pending"
         except ControlPlaneError:
             return True  # sending the answer will show it
 
@@ -271,13 +273,13 @@ class ExecutionWatch:
         if answer.notice:
             self._notice(answer.notice)
         if answer.decision == reply.REJECT:
-            self._send(lambda: self._api.reject(approval_id, answer.text))
+            self._send(lambda: self._approvals.reject(approval_id, answer.text))
         elif answer.decision == reply.APPROVE and is_question(data):
-            self._send(lambda: self._api.approve(approval_id, answer=answer.text))
+            self._send(lambda: self._approvals.approve(approval_id, answer=answer.text))
         elif answer.decision == reply.APPROVE:
-            self._send(lambda: self._api.approve(approval_id, comment=answer.text))
+            self._send(lambda: self._approvals.approve(approval_id, comment=answer.text))
         elif answer.decision == reply.EDIT and (edited := self._edited(data)) is not None:
-            self._send(lambda: self._api.approve(approval_id, arguments=edited))
+            self._send(lambda: self._approvals.approve(approval_id, arguments=edited))
         else:
             self._ask_approval(approval_id, data)
 
@@ -326,11 +328,11 @@ class ExecutionWatch:
         else:
             self._progress.turn_over = False
             self._own_messages.append(text)
-            self._send(lambda: self._api.send_text(self._id, text))
+            self._send(lambda: self._executions.send_text(self._id, text))
 
     def _mark_done(self) -> None:
         self._progress.turn_over = False
-        self._send(lambda: self._api.mark_done(self._id))
+        self._send(lambda: self._executions.mark_done(self._id))
 
     # -- leaving
 
@@ -374,7 +376,7 @@ class ExecutionWatch:
         self._line.withdraw()
         self._cancelling = time.monotonic()
         self._notice("cancelling")
-        self._api.cancel(self._id)
+        self._executions.cancel(self._id)
 
     def _detach(self, why: str) -> None:
         self._line.withdraw()

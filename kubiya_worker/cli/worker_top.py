@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from kubiya_worker.cli import top_view
+from kubiya_worker.cli.api.approvals import ApprovalsApi
 from kubiya_worker.cli.options import queue_option
 from kubiya_worker.cli.screen import FullScreen
 from kubiya_worker.cli.terminal import Paint
@@ -105,7 +106,7 @@ class Sampler:
 
             api = connect()
             try:
-                return ApprovalCount(len(api.approvals("pending")))
+                return ApprovalCount(len(ApprovalsApi(api).all("pending")))
             finally:
                 api.close()
         except WorkerError as error:

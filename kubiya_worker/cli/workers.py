@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from kubiya_worker.cli import choice, completion, reason, tables
+from kubiya_worker.cli.api.queues import QueuesApi
 from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, Row
@@ -94,7 +95,7 @@ def ls(queue: str | None, output: str) -> None:
     Example: kubiya workers ls --queue default -o wide
     """
     api = connect()
-    one = api.queue(queue)["id"] if queue else None
+    one = QueuesApi(api).find(queue)["id"] if queue else None
     shown = [each for each in _all(api) if one in (None, each["queue_id"])]
     tables.show(shown, COLUMNS, output, none="No worker is alive.")
 

@@ -94,11 +94,13 @@ def recorded(dev: Dev, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
 
 def requests_of(dev: Dev, execution: str, count: int) -> Iterator[str]:
     """Yield the requests of an execution as they come."""
+    from kubiya_worker.cli.api.executions import ExecutionsApi
     from kubiya_worker.cli.connection import Api
     from kubiya_worker.cli.stream import frames, lines_of
 
     key = dev.environment()["KUBIYA_API_KEY"]
-    with Api(dev.facts["control_plane_url"], key, {}).open_stream(execution, f"{execution}_0_0") as reply:
+    api = Api(dev.facts["control_plane_url"], key, {})
+    with ExecutionsApi(api).open_stream(execution, f"{execution}_0_0") as reply:
         for frame in frames(lines_of(reply.stream(1))):
             if frame.event_type == "approval_requested":
                 yield str(frame.data["approval_id"])

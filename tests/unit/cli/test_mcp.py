@@ -7,6 +7,7 @@ import socket
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -35,35 +36,34 @@ class Plane:
         self.of_environments = environments or {}
         self.tried: list[tuple[str, dict[str, Any]]] = []
 
-    def agents(self) -> list[dict[str, Any]]:
-        return [{"id": name, "name": name, "configuration": {}} for name in self.servers]
+    def objects(self, path: str) -> list[dict[str, Any]]:
+        if path == "/agents":
+            return [{"id": name, "name": name, "configuration": {}} for name in self.servers]
+        if path == "/teams":
+            return [{"id": f"id of {name}", "name": name, "configuration": {}} for name in self.of_teams]
+        if path == "/environments":
+            return [
+                {"id": f"id of {name}", "name": name, "execution_environment": {"mcp_servers": servers}}
+                for name, servers in self.of_environments.items()
+            ]
+        if path == "/mcp-servers":
+            return [{"id": f"id of {name}", "name": name, **server} for name, server in self.stored.items()]
+        assert path == "/worker-queues"
+        return [{"id": "id of eu-1", "name": "eu-1"}]
 
-    def teams(self) -> list[dict[str, Any]]:
-        return [{"id": f"id of {name}", "name": name, "configuration": {}} for name in self.of_teams]
+    objects_or_none = objects
 
-    def environments(self) -> list[dict[str, Any]]:
-        return [
-            {"id": f"id of {name}", "name": name, "execution_environment": {"mcp_servers": servers}}
-            for name, servers in self.of_environments.items()
-        ]
+    def ask(self, method: str, path: str) -> dict[str, Any]:
+        _, route, kind, entity_id, _, _ = path.split("/")
+        assert (method, route) == ("GET", "execution-environment")
+        servers = self._servers(kind.removesuffix("s"), unquote(entity_id))
+        return {"env_vars": {"WORD": "of-the-agent"}, "mcp_servers": servers}
 
-    def mcp_servers(self) -> list[dict[str, Any]]:
-        return [{"id": f"id of {name}", "name": name, **server} for name, server in self.stored.items()]
-
-    def queue(self, key: str) -> dict[str, Any]:
-        return {"id": f"id of {key}", "name": key}
-
-    def try_on_worker(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        self.tried.append((path, body))
+    def object(self, method: str, path: str, body: dict[str, Any], *, timeout: tuple[float, float]) -> dict[str, Any]:
+        self.tried.append((path.removesuffix("/test"), body))
         tools = [{"name": "echo", "description": "", "parameters": ["text*"]}]
         told = {"ok": True, "error": None, "seconds": 0.1, "tools": tools, "transport": "stdio", "notices": []}
         return {**told, "instructions": None, "queue": body["queue"], "host": "build-7"}
-
-    def find(self, kind: str, name: str) -> dict[str, Any]:
-        return next(agent for agent in self.agents() if agent["name"] == name)
-
-    def full_environment(self, kind: str, entity_id: str) -> dict[str, Any]:
-        return {"env_vars": {"WORD": "of-the-agent"}, "mcp_servers": self._servers(kind, entity_id)}
 
     def _servers(self, kind: str, entity_id: str) -> dict[str, Any]:
         return self.of_teams[entity_id.removeprefix("id of ")] if kind == "team" else self.servers[entity_id]

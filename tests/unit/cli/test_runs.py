@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubiya_worker.cli import run_api
+from kubiya_worker.cli.api import runs as runs_api
 from kubiya_worker.cli.run_steps import steps_of
 from kubiya_worker.cli.run_transcript import fenced
 from tests.support.api import Api
@@ -83,7 +83,7 @@ def test_a_list_has_heads_and_finds_what_the_filters_say(plane: Api, kubiya: Com
 
 
 def test_pages_go_on_to_the_last_one(plane: Api, kubiya: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_api, "PAGE", 2)
+    monkeypatch.setattr(runs_api, "PAGE", 2)
     made = [plane.execute(prompt="one of five") for _ in range(5)]
     every = ["runs", "ls", "--text", "one of five", "-o", "json"]
     assert [row["id"] for row in kubiya(*every, "--all").json] == made[::-1]

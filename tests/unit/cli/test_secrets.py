@@ -21,17 +21,21 @@ class Api:
         self.set: list[tuple[str, dict[str, str]]] = []
         self.removed: list[str] = []
 
-    def set_secret(self, name: str, body: dict[str, str]) -> dict[str, Any]:
+    def object(self, method: str, path: str, body: dict[str, str]) -> dict[str, Any]:
+        assert method == "PUT"
+        name = path.removeprefix("/secrets/")
         self.set.append((name, body))
         return {"name": name, "used_by": [{"kind": "agent", "name": "ops"}]}
 
-    def secret_list(self) -> list[dict[str, Any]]:
+    def objects(self, path: str) -> list[dict[str, Any]]:
+        assert path == "/secrets"
         by = {"name": "Ann"}
         about = {"updated_at": "2026-11-28T12:00:00+00:00", "updated_by": by, "source": "env:KUBIYA_SECRET_X"}
         return [{"name": "TOKEN", **about, "used_at": None, "used_by": [{"kind": "job", "name": "nightly"}]}]
 
-    def remove_secret(self, name: str) -> None:
-        self.removed.append(name)
+    def ask(self, method: str, path: str) -> None:
+        assert method == "DELETE"
+        self.removed.append(path.removeprefix("/secrets/"))
 
 
 @pytest.fixture
