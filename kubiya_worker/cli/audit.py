@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -15,6 +16,7 @@ import click
 from kubiya_worker.cli import tables
 from kubiya_worker.cli.api.audit import AuditApi
 from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.grouped_options import grouped
 from kubiya_worker.cli.moments import moment
 from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -36,36 +38,51 @@ def audit() -> None:
     """Show and check the records of every decision and change: who, from where, when, what, before and after."""
 
 
+@dataclass(frozen=True)
+class RecordFilters:
+    """The options that say which records are wanted, as they are typed."""
+
+    since: str | None
+    until: str | None
+    person: str
+    action: str
+    about: str
+    refused: bool
+
+    def fields(self, now: datetime) -> dict[str, str]:
+        """Return the filters of the request. Raises UsageError for a time that is none."""
+        times = {"since": self.since, "until": self.until}
+        return {
+            **{name: moment(text, now) for name, text in times.items() if text},
+            "person": self.person,
+            "action": self.action,
+            "object": self.about,
+            "outcome": "refused" if self.refused else "",
+        }
+
+
+record_filters: Final = grouped(
+    "filters",
+    RecordFilters,
+    click.option("--since", metavar="TIME", help="From a time on: 30m, 2h, 7d, or 2026-11-28T12:00."),
+    click.option("--until", metavar="TIME", help="Up to a time."),
+    click.option("--person", default="", help="By a person: id, name, e-mail or key id."),
+    click.option("--action", default="", help="Of an action, such as approval.approve, approval or delete."),
+    click.option("--object", "about", default="", help="About an object: its kind, id or name."),
+    click.option("--refused", is_flag=True, help="Only what was refused."),
+)
+
+
 @audit.command()
-@click.option("--since", metavar="TIME", help="From a time on: 30m, 2h, 7d, or 2026-11-28T12:00.")
-@click.option("--until", metavar="TIME", help="Up to a time.")
-@click.option("--person", default="", help="By a person: id, name, e-mail or key id.")
-@click.option("--action", default="", help="Of an action, such as approval.approve, approval or delete.")
-@click.option("--object", "thing", default="", help="About an object: its kind, id or name.")
-@click.option("--refused", is_flag=True, help="Only what was refused.")
+@record_filters
 @click.option("-n", "--lines", default=50, type=click.IntRange(1, 1000), show_default=True, help="How many, at most.")
 @tables.output(default=tables.TEXT)
-def ls(
-    since: str | None,
-    until: str | None,
-    person: str,
-    action: str,
-    thing: str,
-    refused: bool,
-    lines: int,
-    output: str,
-) -> None:
+def ls(filters: RecordFilters, lines: int, output: str) -> None:
     """List the newest records, the newest last.
 
     Example: kubiya audit ls --since 2h --action approval
     """
-    now = datetime.now(UTC)
-    times = {"since": since, "until": until}
-    records = AuditApi(connect()).newest(
-        {name: moment(text, now) for name, text in times.items() if text}
-        | {"person": person, "action": action, "object": thing, "outcome": "refused" if refused else ""},
-        lines,
-    )
+    records = AuditApi(connect()).newest(filters.fields(datetime.now(UTC)), lines)
     if output == "json":
         for record in reversed(records):
             print(chain.line_of(record))

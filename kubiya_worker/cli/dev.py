@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from kubiya_worker.cli.grouped_options import grouped
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.doctor import quick_checks
 from kubiya_worker.errors import UsageError
@@ -128,13 +130,57 @@ def _codec(facts: Facts) -> str:
     return "kubiya server codec" + ("" if known else f" --origin {facts.temporal_ui_url}")
 
 
+@dataclass(frozen=True)
+class PortOptions:
+    """The options for the ports of a stack; 0 is any free one."""
+
+    port: int
+    temporal_port: int
+    ui_port: int
+    no_ui: bool
+
+
+port_options: Final = grouped(
+    "ports",
+    PortOptions,
+    click.option(
+        "--port", type=PORT, default=7777, show_default=True, help="Port of the control plane; 0: any free one."
+    ),
+    click.option(
+        "--temporal-port", type=PORT, default=7233, show_default=True, help="Port of Temporal; 0: any free one."
+    ),
+    click.option(
+        "--ui-port", type=PORT, default=8233, show_default=True, help="Port of Temporal's page; 0: any free one."
+    ),
+    click.option("--no-ui", is_flag=True, help="Do not start Temporal's page."),
+)
+
+
+@dataclass(frozen=True)
+class TemporalOptions:
+    """The options for a Temporal server that runs already."""
+
+    temporal_address: str | None
+    temporal_namespace: str
+
+    def check(self) -> None:
+        """Raise UsageError for an address that is none."""
+        address = self.temporal_address
+        if address and not address.rpartition(":")[2].isdigit():
+            raise UsageError(f"--temporal-address {address!r} is not HOST:PORT", remedy="Such as temporal.example:7233")
+
+
+temporal_options: Final = grouped(
+    "temporal",
+    TemporalOptions,
+    click.option("--temporal-address", help="Use the Temporal server at HOST:PORT instead of starting one."),
+    click.option("--temporal-namespace", default="default", show_default=True, help="Its namespace."),
+)
+
+
 @click.command()
-@click.option("--port", type=PORT, default=7777, show_default=True, help="Port of the control plane; 0: any free one.")
-@click.option("--temporal-port", type=PORT, default=7233, show_default=True, help="Port of Temporal; 0: any free one.")
-@click.option("--ui-port", type=PORT, default=8233, show_default=True, help="Port of Temporal's page; 0: any free one.")
-@click.option("--no-ui", is_flag=True, help="Do not start Temporal's page.")
-@click.option("--temporal-address", help="Use the Temporal server at HOST:PORT instead of starting one.")
-@click.option("--temporal-namespace", default="default", show_default=True, help="Its namespace.")
+@port_options
+@temporal_options
 @click.option("--ephemeral", is_flag=True, help="Keep no data: Temporal in memory, a fresh control plane.")
 @click.option("--queue-id", default="default", show_default=True, help="The worker's queue, by id or name.")
 @click.option("--model", help="Model of the sample agent and of this worker, such as demo, or one of a local server.")
@@ -142,12 +188,8 @@ def _codec(facts: Facts) -> str:
 @click.option("--json", "as_json", is_flag=True, help="When ready, print one line of JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the logs of Temporal, the control plane and the worker.")
 def dev(
-    port: int,
-    temporal_port: int,
-    ui_port: int,
-    no_ui: bool,
-    temporal_address: str | None,
-    temporal_namespace: str,
+    ports: PortOptions,
+    temporal: TemporalOptions,
     ephemeral: bool,
     queue_id: str,
     model: str | None,
@@ -159,10 +201,7 @@ def dev(
 
     Example: kubiya dev
     """
-    if temporal_address and not temporal_address.rpartition(":")[2].isdigit():
-        raise UsageError(
-            f"--temporal-address {temporal_address!r} is not HOST:PORT", remedy="Such as temporal.example:7233"
-        )
+    temporal.check()
     try:
         parse_queue(queue_id)
     except ValueError as error:
@@ -171,11 +210,11 @@ def dev(
         ) from error
     options = StackOptions(
         state_dir=state_dir.expanduser().absolute() if state_dir else default_folder(os.environ),
-        port=port,
-        temporal_port=temporal_port,
-        ui_port=None if no_ui else ui_port,
-        temporal_address=temporal_address,
-        namespace=temporal_namespace,
+        port=ports.port,
+        temporal_port=ports.temporal_port,
+        ui_port=None if ports.no_ui else ports.ui_port,
+        temporal_address=temporal.temporal_address,
+        namespace=temporal.temporal_namespace,
         ephemeral=ephemeral,
         queue=queue_id,
         model=model,

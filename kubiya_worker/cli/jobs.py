@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from kubiya_worker.cli.api.agents import AgentApi
 from kubiya_worker.cli.api.jobs import JobsApi
 from kubiya_worker.cli.api.queues import QueuesApi
 from kubiya_worker.cli.connection import connect
+from kubiya_worker.cli.grouped_options import grouped
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.terminal import Paint, one_line
 from kubiya_worker.errors import UsageError
@@ -142,23 +144,59 @@ def show(job: str, as_json: bool, output: str) -> None:
         print(f"{line}  {paint.dim(age(run.get('created_at')))}")
 
 
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """The options of a job that starts by a schedule, as they are typed."""
+
+    cron: str | None
+    timezone: str | None
+    overlap: str | None
+    catch_up: str | None
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the job. Raises UsageError for options that need a schedule and have none."""
+        if self.cron is None:
+            for flag, value in (
+                ("--timezone", self.timezone),
+                ("--overlap", self.overlap),
+                ("--catch-up", self.catch_up),
+            ):
+                if value:
+                    raise UsageError(f"{flag} goes with --cron", remedy="Leave it out")
+            return {}
+        span = moments.span(self.catch_up) if self.catch_up else None
+        return {
+            "cron_schedule": self.cron,
+            "cron_timezone": self.timezone or "UTC",
+            **({"overlap_policy": self.overlap} if self.overlap else {}),
+            **({"catch_up_seconds": span} if span is not None else {}),
+        }
+
+
+schedule_options: Final = grouped(
+    "schedule",
+    ScheduleOptions,
+    click.option("--cron", help="Start by a schedule: minute, hour, day of month, month, day of week."),
+    click.option("--timezone", help="Time zone of the schedule, such as Europe/Berlin.  [default: UTC]"),
+    click.option(
+        "--overlap",
+        type=click.Choice(OVERLAPS),
+        help="What the schedule does while a run of it is still going.  [default: allow_all]",
+    ),
+    click.option(
+        "--catch-up",
+        metavar="TIME",
+        help="How long after a firing that Temporal has missed it is made up for, such as 90s or 6h.  [default: 60s]",
+    ),
+)
+
+
 @jobs.command()
 @click.argument("name")
 @click.argument("prompt")
 @click.option("--agent", help="The agent that does the job, by id or name.")
 @click.option("--team", help="Or a team.")
-@click.option("--cron", help="Start by a schedule: minute, hour, day of month, month, day of week.")
-@click.option("--timezone", help="Time zone of the schedule, such as Europe/Berlin.  [default: UTC]")
-@click.option(
-    "--overlap",
-    type=click.Choice(OVERLAPS),
-    help="What the schedule does while a run of it is still going.  [default: allow_all]",
-)
-@click.option(
-    "--catch-up",
-    metavar="TIME",
-    help="How long after a firing that Temporal has missed it is made up for, such as 90s or 6h.  [default: 60s]",
-)
+@schedule_options
 @click.option("--webhook", is_flag=True, help="Start by a webhook; its URL and secret are printed.")
 @click.option("--queue", help="The worker queue that it runs on.  [default: one with a worker]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -168,10 +206,7 @@ def create(
     prompt: str,
     agent: str | None,
     team: str | None,
-    cron: str | None,
-    timezone: str | None,
-    overlap: str | None,
-    catch_up: str | None,
+    schedule: ScheduleOptions,
     webhook: bool,
     queue: str | None,
     as_json: bool,
@@ -184,25 +219,20 @@ def create(
     """
     if bool(agent) == bool(team):
         raise UsageError("A job is for an agent or for a team", remedy="Give --agent NAME or --team NAME")
-    if cron is not None and webhook:
+    if schedule.cron is not None and webhook:
         raise UsageError("--cron and --webhook contradict each other", remedy="Make two jobs")
-    for flag, value in (("--timezone", timezone), ("--overlap", overlap), ("--catch-up", catch_up)):
-        if value and cron is None:
-            raise UsageError(f"{flag} goes with --cron", remedy="Leave it out")
-    span = moments.span(catch_up) if catch_up else None
+    scheduled = schedule.fields()
     api = connect()
     kind = "agent" if agent else "team"
     worker_queue = QueuesApi(api).find(queue)["name"] if queue else ""
     body = {
         "name": name,
         "prompt_template": prompt,
-        "trigger_type": "cron" if cron is not None else "webhook" if webhook else "manual",
+        "trigger_type": "cron" if schedule.cron is not None else "webhook" if webhook else "manual",
         "planning_mode": f"predefined_{kind}",
         "entity_type": kind,
         "entity_id": AgentApi(api).find(kind, str(agent or team))["id"],
-        **({"cron_schedule": cron, "cron_timezone": timezone or "UTC"} if cron is not None else {}),
-        **({"overlap_policy": overlap} if overlap else {}),
-        **({"catch_up_seconds": span} if span is not None else {}),
+        **scheduled,
         **({"executor_type": "specific_queue", "worker_queue_name": worker_queue} if worker_queue else {}),
     }
     created = JobsApi(api).create(body)

@@ -6,6 +6,7 @@ import copy
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import click
@@ -15,6 +16,7 @@ from kubiya_worker.cli.api.agents import AgentApi
 from kubiya_worker.cli.api.keys import KeysApi
 from kubiya_worker.cli.api.queues import QueuesApi
 from kubiya_worker.cli.connection import Api, connect
+from kubiya_worker.cli.grouped_options import grouped
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
 from kubiya_worker.cli.terminal import Paint, one_line
@@ -30,6 +32,33 @@ COLUMNS: Final = (
 )
 
 
+@dataclass(frozen=True)
+class KeyLimits:
+    """The options that limit a key: for whom, to what, until when."""
+
+    groups: tuple[str, ...]
+    queues: tuple[str, ...]
+    agents: tuple[str, ...]
+    expires_in_days: float | None
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether such a key would have ended already."""
+        return self.expires_in_days is not None and self.expires_in_days <= 0
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the request, without those that are not given."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items() if value}
+
+    def whole_names(self, api: Api) -> dict[str, list[str]]:
+        """Return the queues and agents by their whole names. Raises UsageError for a name that is not there."""
+        names = {
+            "queues": [str(QueuesApi(api).find(queue)["name"]) for queue in self.queues],
+            "agents": [str(AgentApi(api).find_any(agent)["name"]) for agent in self.agents],
+        }
+        return {field: ids for field, ids in names.items() if ids}
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def keys() -> None:
     """Create, list, change and revoke API keys. Only an admin's key may do it."""
@@ -39,20 +68,23 @@ def keys() -> None:
 @click.argument("name")
 @click.option("--role", type=click.Choice(ROLES), required=True, help="What the key may do.")
 @click.option("--email", help="Whose key it is. Two keys with one e-mail are the same person's.")
-@click.option("--group", "groups", multiple=True, help="A group of the person, for approval rules. May be repeated.")
-@click.option("--queue", "queues", multiple=True, help="Limit the key to this queue. May be repeated.")
-@click.option("--agent", "agents", multiple=True, help="Limit the key to this agent or team. May be repeated.")
-@click.option("--expires-in-days", type=float, help="When the key ends.  [default: never]")
+@grouped(
+    "limits",
+    KeyLimits,
+    click.option(
+        "--group", "groups", multiple=True, help="A group of the person, for approval rules. May be repeated."
+    ),
+    click.option("--queue", "queues", multiple=True, help="Limit the key to this queue. May be repeated."),
+    click.option("--agent", "agents", multiple=True, help="Limit the key to this agent or team. May be repeated."),
+    click.option("--expires-in-days", type=float, help="When the key ends.  [default: never]"),
+)
 @click.option("-o", "--output", type=FORMATS, default="text", help="Output format.  [default: text]")
 @reason.option()
 def create(
     name: str,
     role: str,
     email: str | None,
-    groups: tuple[str, ...],
-    queues: tuple[str, ...],
-    agents: tuple[str, ...],
-    expires_in_days: float | None,
+    limits: KeyLimits,
     output: str,
 ) -> None:
     """Create a key for a person or a worker, and show it this once.
@@ -68,13 +100,11 @@ def create(
 
     Example: kubiya keys create 'Ann of the night shift' --role approver --email ann@example.org
     """
-    body: dict[str, Any] = {"name": name, "role": role}
-    fields = {"email": email, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
-    body |= {field: list(value) if isinstance(value, tuple) else value for field, value in fields.items() if value}
-    if expires_in_days is not None and expires_in_days <= 0:
+    body: dict[str, Any] = {"name": name, "role": role, **({"email": email} if email else {}), **limits.fields()}
+    if limits.is_over:
         raise UsageError("--expires-in-days must be more than 0", remedy="Leave it out for a key without an end")
     api = connect()
-    key = KeysApi(api).create(body | _reach(api, queues, agents))
+    key = KeysApi(api).create(body | limits.whole_names(api))
     if output == "json":
         print(json.dumps(key, ensure_ascii=False))
     elif not sys.stdout.isatty():
@@ -134,10 +164,16 @@ def get(id: str, output: str) -> None:
 @keys.command()
 @click.argument("id", shell_complete=completion.ids("keys", "role", "name"))
 @click.option("--name", help="Another name.")
-@click.option("--group", "groups", multiple=True, help="The groups of the person, in place of those before.")
-@click.option("--queue", "queues", multiple=True, help="The queues that it is limited to, in place of those before.")
-@click.option("--agent", "agents", multiple=True, help="The agents and teams that it is limited to.")
-@click.option("--expires-in-days", type=float, help="When it ends, counted from now.")
+@grouped(
+    "limits",
+    KeyLimits,
+    click.option("--group", "groups", multiple=True, help="The groups of the person, in place of those before."),
+    click.option(
+        "--queue", "queues", multiple=True, help="The queues that it is limited to, in place of those before."
+    ),
+    click.option("--agent", "agents", multiple=True, help="The agents and teams that it is limited to."),
+    click.option("--expires-in-days", type=float, help="When it ends, counted from now."),
+)
 @click.option(
     "--without",
     multiple=True,
@@ -148,19 +184,15 @@ def get(id: str, output: str) -> None:
 def edit(
     id: str,
     name: str | None,
-    groups: tuple[str, ...],
-    queues: tuple[str, ...],
-    agents: tuple[str, ...],
-    expires_in_days: float | None,
+    limits: KeyLimits,
     without: tuple[str, ...],
 ) -> None:
     """Change a key's name, groups, limits or end. It stays the same key; whose it is and its role do not change.
 
     Example: kubiya keys edit 3f2a --expires-in-days 30 --queue staging
     """
-    fields = {"name": name, "groups": groups, "queues": queues, "agents": agents, "expires_in_days": expires_in_days}
-    body: dict[str, Any] = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items() if v}
-    if expires_in_days is not None and expires_in_days <= 0:
+    body: dict[str, Any] = {**({"name": name} if name else {}), **limits.fields()}
+    if limits.is_over:
         raise UsageError("--expires-in-days must be more than 0", remedy="kubiya keys revoke ends a key at once")
     gone: dict[str, Any] = {"groups": [], "queues": None, "agents": None, "end": None}
     removed = {"expires_in_days" if word == "end" else word: gone[word] for word in without}
@@ -172,7 +204,7 @@ def edit(
     api = connect()
     keys_api = KeysApi(api)
     key_id = str(choice.choose("key", id, keys_api.all(), fields=("id",))["id"])
-    changed = keys_api.change(key_id, {**body, **_reach(api, queues, agents), **removed})
+    changed = keys_api.change(key_id, {**body, **limits.whole_names(api), **removed})
     print(f"changed: {changed.get('id')}, of {one_line(_person(changed), 100)}")
 
 
@@ -187,15 +219,6 @@ def revoke(id: str) -> None:
     keys_api = KeysApi(connect())
     revoked = keys_api.revoke(str(choice.choose("key", id, keys_api.all(), fields=("id",))["id"]))
     print(f"revoked: {revoked.get('id')}, of {one_line(_person(revoked), 100)}")
-
-
-def _reach(api: Api, queues: tuple[str, ...], agents: tuple[str, ...]) -> dict[str, list[str]]:
-    """Return what limits a key, by whole names. Raises UsageError for a name that is not there."""
-    names = {
-        "queues": [str(QueuesApi(api).find(each)["name"]) for each in queues],
-        "agents": [str(AgentApi(api).find_any(each)["name"]) for each in agents],
-    }
-    return {field: ids for field, ids in names.items() if ids}
 
 
 def _person(key: Mapping[str, Any]) -> str:

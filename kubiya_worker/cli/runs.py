@@ -16,7 +16,7 @@ from kubiya_worker.cli.api.agents import AgentApi
 from kubiya_worker.cli.api.queues import QueuesApi
 from kubiya_worker.cli.api.runs import RunApi, id_for_filter
 from kubiya_worker.cli.connection import Api, connect
-from kubiya_worker.cli.exec import follow, read_prompt, watch_options
+from kubiya_worker.cli.exec import WatchOptions, follow, read_prompt, watch_options
 from kubiya_worker.cli.moments import age, clock, moment, took
 from kubiya_worker.cli.render import arguments_text, duration
 from kubiya_worker.cli.run_log import EventLog
@@ -190,13 +190,13 @@ STEPS: Final = (
 @runs.command()
 @click.argument("id", shell_complete=completion.runs)
 @watch_options
-def watch(id: str, **options: Any) -> int:
+def watch(id: str, watch: WatchOptions) -> int:
     """Watch an execution until it is over, and answer what it asks. The exit codes are those of `kubiya exec`.
 
     Example: kubiya runs watch 3f2a
     """
     api = connect()
-    return follow(api, str(RunApi(api).find(id)["id"]), **options)
+    return follow(api, str(RunApi(api).find(id)["id"]), watch)
 
 
 @runs.command()
