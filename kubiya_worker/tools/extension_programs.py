@@ -49,25 +49,27 @@ async def run_program(
         raise ValueError(f"{unknown[0]!r} is no grant; there are {', '.join(profile.GRANTS)}")
     context.workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = os.environ.get("PATH") or DEFAULT_PATH
-    found = _found(argv[0], context.workspace, path)
+    places = _places_of(argv[0], context.workspace, path)
     limits = None
     if support.is_active():
         limits = profile.make(
             context.workspace,
-            reads=(*_folders(path), *found, *network_variables.files(os.environ), *read_paths),
+            reads=(*_folders(path), *places, *network_variables.files(os.environ), *read_paths),
             writes=tuple(write_paths),
             grants=tuple(grants),
             network=network,
         )
     return await programs.run_pipe(
-        [programs.Program(found[0], (Path(argv[0]).name, *argv[1:]))],
-        cwd=context.workspace,
-        env={**_base(context, path, confined=limits is not None), **tool_environment(context.env), **(env or {})},
+        programs.Pipe(
+            [programs.Program(places[0], (Path(argv[0]).name, *argv[1:]))],
+            cwd=context.workspace,
+            env={**_base(context, path, confined=limits is not None), **tool_environment(context.env), **(env or {})},
+            profile=limits,
+            input_text=input_text,
+        ),
         timeout=timeout,
         output_limit=context.keep_limit,
         call_id=context.tool_call_id,
-        profile=limits,
-        input_text=input_text,
     )
 
 
@@ -82,7 +84,7 @@ def _base(context: ToolContext, path: str, *, confined: bool) -> dict[str, str]:
     return {**base, **network_variables.of_worker(os.environ)}
 
 
-def _found(program: str, workspace: Path, path: str) -> tuple[str, str]:
+def _places_of(program: str, workspace: Path, path: str) -> tuple[str, str]:
     """Return the path of a program, and the one that it links to. One with a slash is looked for in the workspace."""
     found = shutil.which(program if os.sep not in program else str(workspace / program), path=path)
     if found is None:

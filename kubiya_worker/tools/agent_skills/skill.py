@@ -226,14 +226,16 @@ class RunSkillScript:
             program, words = self._command(script)
             confined = self._declared.applied()
             ended = await programs.run_pipe(
-                [programs.Program(program, (*words, str(script), *map(str, arguments.get("arguments") or ())))],
-                cwd=context.workspace,
-                env=self._environment(context, skill, temporary=confined is not None),
+                programs.Pipe(
+                    [programs.Program(program, (*words, str(script), *map(str, arguments.get("arguments") or ())))],
+                    cwd=context.workspace,
+                    env=self._environment(context, skill, temporary=confined is not None),
+                    profile=confined and confined.reading(str(skill.folder), *profile.folders_of_interpreter(program)),
+                    input_text=None if arguments.get("input") is None else str(arguments["input"]),
+                ),
                 timeout=self._timeout,
                 output_limit=context.keep_limit,
                 call_id=context.tool_call_id,
-                profile=confined and confined.reading(str(skill.folder), *profile.folders_of_interpreter(program)),
-                input_text=None if arguments.get("input") is None else str(arguments["input"]),
             )
         except (PathRefused, OSError, ValueError, ConfigurationError) as error:
             return refusal(f"{arguments['script']} could not be started: {str(error).rstrip('.')}")

@@ -97,18 +97,17 @@ async def _run(order: dict[str, Any], folder: CommandFolder) -> dict[str, Any]:
 
 
 async def _command(order: dict[str, Any], output: SegmentedOutput) -> programs.ProgramResult:
-    given = order["profile"]
-    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in (given or {}).items()}
-    return await programs.run_pipe(
-        [programs.Program(each["executable"], tuple(each["argv"])) for each in order["programs"]],
+    confinement = order["profile"]
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in (confinement or {}).items()}
+    pipe = programs.Pipe(
+        [programs.Program(program["executable"], tuple(program["argv"])) for program in order["programs"]],
         cwd=Path(order["cwd"]),
         env=order["env"],
-        timeout=order["timeout"],
-        output_limit=1,
-        call_id=order["tool_call_id"],
-        profile=Profile(**fields) if given else None,
+        profile=Profile(**fields) if confinement else None,
         input_text=order["input"],
-        sink=output,
+    )
+    return await programs.run_pipe(
+        pipe, timeout=order["timeout"], output_limit=1, call_id=order["tool_call_id"], sink=output
     )
 
 

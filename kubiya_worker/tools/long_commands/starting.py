@@ -9,16 +9,14 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker._supervisor.posix import kept, processes
 from kubiya_worker.tools.confinement import support
-from kubiya_worker.tools.confinement.process_profile import Profile
 from kubiya_worker.tools.long_commands.folder import CommandFolder
-from kubiya_worker.tools.processes.programs import Program
+from kubiya_worker.tools.processes.programs import Pipe
 
 START_WITHIN: Final = 45.0  # seconds from the keeper's start to the file `started`, on a host that is very busy
 TRIES: Final = 3  # a keeper that is killed before it has started anything is replaced
@@ -38,12 +36,8 @@ class LongCommand:
     tool_call_id: str
     workflow_id: str
     host: str
-    programs: Sequence[Program]
-    cwd: Path
-    env: Mapping[str, str] = dataclasses.field(repr=False)
-    timeout: float
-    profile: Profile | None
-    input_text: str | None = None
+    pipe: Pipe
+    timeout: float  # seconds
     remote: bool = False
     refused: str = ""  # what the model is told where the kernel may have refused something
 
@@ -56,7 +50,7 @@ class LongCommand:
             "workflow_id": self.workflow_id,
             "host": self.host,
             "starter": {"pid": os.getpid(), "start": own.start if own else ""},
-            "programs": [each.argv[0] for each in self.programs],
+            "programs": [program.argv[0] for program in self.pipe.programs],
             "timeout": self.timeout,
             "remote": self.remote,
             "refused": self.refused,
@@ -70,12 +64,12 @@ class LongCommand:
             "keep": os.environ.get(kept.VARIABLE, ""),
             "confinement": support.mode(),
             "tool_call_id": self.tool_call_id,
-            "programs": [dataclasses.asdict(each) for each in self.programs],
-            "cwd": str(self.cwd),
-            "env": dict(self.env),
+            "programs": [dataclasses.asdict(program) for program in self.pipe.programs],
+            "cwd": str(self.pipe.cwd),
+            "env": dict(self.pipe.env),
             "timeout": self.timeout,
-            "profile": None if self.profile is None else dataclasses.asdict(self.profile),
-            "input": self.input_text,
+            "profile": None if self.pipe.profile is None else dataclasses.asdict(self.pipe.profile),
+            "input": self.pipe.input_text,
         }
 
 

@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
@@ -73,6 +73,20 @@ class Program:
     argv: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Pipe:
+    """Programs of which each reads the output of the one before it, and what all of them are started with.
+
+    The first reads `input_text`, or nothing. `profile` says what they may reach; None leaves them unconfined.
+    """
+
+    programs: Sequence[Program]
+    cwd: Path
+    env: Mapping[str, str] = field(repr=False)
+    profile: Profile | None
+    input_text: str | None = field(default=None, repr=False)
+
+
 def close() -> None:
     """End the cleanup process and the programs that it still watches; the next program starts a new one."""
     _cleanup.close()
@@ -118,39 +132,30 @@ def marks(name: str) -> dict[str, str]:
 
 
 async def run_pipe(
-    programs: Sequence[Program],
-    *,
-    cwd: Path,
-    env: Mapping[str, str],
-    timeout: float,
-    output_limit: int,
-    call_id: str,
-    profile: Profile | None,
-    input_text: str | None = None,
-    sink: OutputSink | None = None,
+    pipe: Pipe, *, timeout: float, output_limit: int, call_id: str, sink: OutputSink | None = None
 ) -> ProgramResult:
-    """Run programs to their ends; each reads the output of the one before it, the first `input_text` or nothing.
+    """Run the programs of a pipe to their ends.
 
-    `profile` says what they may reach; None runs them unconfined. `sink` takes the output in place of memory. Raises
-    OSError if one cannot be started; whatever stops the call (a cancellation too) first ends all of it.
+    `sink` takes the output in place of memory. Raises OSError if one cannot be started; whatever stops the call (a
+    cancellation too) first ends all of it.
     """
-    started = time.monotonic()
+    started, profile = time.monotonic(), pipe.profile
     mark = marks(call_id)
     output = sink or BoundedOutput(output_limit)
     reader, writer = os.pipe()
-    pipe = OutputPipe(reader, output)
+    output_pipe = OutputPipe(reader, output)
     processes: list[subprocess.Popen[bytes]] = []
     marker = f"{MARKER}={mark[MARKER]}".encode()
     timed_out = False
     left: tuple[str, ...] = ()
     try:
         try:
-            source = _input(input_text)  # before the thread is restricted, which may not write to /tmp
+            source = _input(pipe.input_text)  # before the thread is restricted, which may not write to /tmp
 
-            wrapped = [Program(*spawn.command(profile, each.executable, each.argv)) for each in programs]
+            wrapped = [Program(*spawn.command(profile, program.executable, program.argv)) for program in pipe.programs]
 
             def start() -> None:
-                _start(wrapped, processes, cwd, {**env, **mark}, source, writer)
+                _start(wrapped, processes, pipe.cwd, {**pipe.env, **mark}, source, writer)
 
             start() if profile is None else spawn.confined(profile, start)
         finally:
@@ -162,9 +167,9 @@ async def run_pipe(
                 break
     finally:
         try:
-            left = await _to_its_end(_end(processes, marker, pipe))
+            left = await _to_its_end(_end(processes, marker, output_pipe))
         finally:
-            pipe.close()
+            output_pipe.close()
             for process in processes:
                 _cleanup.forget(process.pid)
     return ProgramResult(

@@ -77,14 +77,16 @@ class Python:
         try:
             confined = self._declared.applied()
             ended = await programs.run_pipe(
-                [programs.Program(self._command[0], (*self._command, runner.__file__))],
-                cwd=context.workspace,
-                env=_environment(context, temporary=confined is not None),
+                programs.Pipe(
+                    [programs.Program(self._command[0], (*self._command, runner.__file__))],
+                    cwd=context.workspace,
+                    env=_environment(context, temporary=confined is not None),
+                    profile=confined and confined.reading(*self._own),
+                    input_text=json.dumps({**self._limits, "code": code}),  # never a file that another call could read
+                ),
                 timeout=self._timeout,
                 output_limit=context.keep_limit,
                 call_id=context.tool_call_id,
-                profile=confined and confined.reading(*self._own),
-                input_text=json.dumps({**self._limits, "code": code}),  # never a file that another call could read
             )
         except (OSError, ConfigurationError) as error:
             return refusal(f"Python could not be started: {error}")

@@ -94,12 +94,8 @@ class ShellStart:
                 tool_call_id=context.tool_call_id,
                 workflow_id=place.workflow_id,
                 host=place.host,
-                programs=ready.programs,
-                cwd=ready.cwd,
-                env=ready.env,
+                pipe=ready.pipe,
                 timeout=min(float(arguments.get("timeout") or self._longest), self._longest),
-                profile=ready.profile,
-                input_text=ready.input_text,
                 remote=ready.remote,
                 refused=ready.refused,
             )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kubiya_worker.protocol.tools import ToolSpec
 from kubiya_worker.tools.base import ToolContext
-from kubiya_worker.tools.confinement.process_profile import Profile
-from kubiya_worker.tools.processes.programs import Program
+from kubiya_worker.tools.processes.programs import Pipe
 from kubiya_worker.tools.shell.command_line import CommandLine
 
 
@@ -23,11 +21,7 @@ class PreparedPipe:
     """
 
     lines: Sequence[CommandLine]
-    programs: list[Program]
-    cwd: Path
-    env: dict[str, str] = field(repr=False)
-    profile: Profile | None
-    input_text: str | None
+    pipe: Pipe
     refused: str
     remote: bool
 

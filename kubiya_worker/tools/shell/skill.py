@@ -128,14 +128,7 @@ class Shell:
         try:
             ready = self.prepared(arguments, context)
             ended = await programs.run_pipe(
-                ready.programs,
-                cwd=ready.cwd,
-                env=ready.env,
-                timeout=limit,
-                output_limit=context.keep_limit,
-                call_id=context.tool_call_id,
-                profile=ready.profile,
-                input_text=ready.input_text,
+                ready.pipe, timeout=limit, output_limit=context.keep_limit, call_id=context.tool_call_id
             )
         except command_line.CommandRefused as refused:
             return refusal(str(refused))
@@ -159,11 +152,13 @@ class Shell:
         confined = self._declared.applied()
         return PreparedPipe(
             lines=lines,
-            programs=checked,
-            cwd=folder,
-            env=self.environment(context, temporary=confined is not None),
-            profile=confined,
-            input_text=None if input_text is None else str(input_text),
+            pipe=programs.Pipe(
+                checked,
+                cwd=folder,
+                env=self.environment(context, temporary=confined is not None),
+                profile=confined,
+                input_text=None if input_text is None else str(input_text),
+            ),
             refused=self._declared.refused(self._skill, lines[0].argv[0]) if confined else "",
             remote=any(fetches(line.argv) for line in lines),
         )

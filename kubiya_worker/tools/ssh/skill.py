@@ -161,14 +161,16 @@ class Ssh:
         argv = client.command(self._program, folder, host, command.text)
         try:
             ended = await programs.run_pipe(
-                [programs.Program(self._program, argv)],
-                cwd=folder,
-                env={**_CLIENT_VARIABLES, "HOME": str(folder), **current.variables()},
+                programs.Pipe(
+                    [programs.Program(self._program, argv)],
+                    cwd=folder,
+                    env={**_CLIENT_VARIABLES, "HOME": str(folder), **current.variables()},
+                    profile=command.profile,
+                    input_text=command.input_text,
+                ),
                 timeout=command.timeout,
                 output_limit=command.output_limit,
                 call_id=command.call_id,
-                profile=command.profile,
-                input_text=command.input_text,
             )
         except (OSError, ValueError) as error:
             return HostResult(host, "failed", f"ssh could not be started: {error}", "", None, 0.0)

@@ -218,6 +218,6 @@ def test_write_paths_are_where_a_line_may_write_confined_or_not(confinement: str
     shell = Shell(Skill("ops", "shell", given), workspace)
     context = ToolContext("e", "t", workspace)
     for place in (f"{declared}/b", "b"):
-        assert shell.prepared({"command": f"cp /etc/hosts {place}"}, context).programs
+        assert shell.prepared({"command": f"cp /etc/hosts {place}"}, context).pipe.programs
     with pytest.raises(CommandRefused, match="outside of the workspace"):
         shell.prepared({"command": f"cp /etc/hosts {other}/b"}, context)
