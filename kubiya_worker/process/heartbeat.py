@@ -38,47 +38,60 @@ class BeatSchedule:
         return full
 
 
-def payload(counters: ActivityCounters, *, hostname: str, health: dict[str, Any]) -> dict[str, Any]:
-    """Return a light heartbeat in the form of docs/protocol.md#a4."""
-    counts = counters.counts()
-    return {
-        "status": "active",
-        "tasks_processed": counts.completed,
-        "current_task_id": counters.current(),
-        "worker_metadata": {
-            "hostname": hostname,
-            "active_tasks": counts.active,
-            "completed_tasks": counts.completed,
-            "failed_tasks": counts.failed,
-            "last_pickup_at": counters.last_pickup(),
-            **host.usage(),
-            **health,
-        },
-    }
+class HeartbeatReport:
+    """What a heartbeat says of the worker.
+
+    `health` returns the worker's state, and `logs` the lines since the last full beat, without secrets.
+    """
+
+    def __init__(
+        self,
+        counters: ActivityCounters,
+        hostname: str,
+        *,
+        health: Callable[[], dict[str, Any]] = dict,
+        logs: Callable[[], list[str]] = list,
+    ) -> None:
+        self._counters, self._hostname, self._health, self._logs = counters, hostname, health, logs
+
+    def light(self) -> dict[str, Any]:
+        """Return a light heartbeat in the form of docs/protocol.md#a4."""
+        counts = self._counters.counts()
+        return {
+            "status": "active",
+            "tasks_processed": counts.completed,
+            "current_task_id": self._counters.current(),
+            "worker_metadata": {
+                "hostname": self._hostname,
+                "active_tasks": counts.active,
+                "completed_tasks": counts.completed,
+                "failed_tasks": counts.failed,
+                "last_pickup_at": self._counters.last_pickup(),
+                **host.usage(),
+                **self._health(),
+            },
+        }
+
+    def full(self) -> dict[str, Any]:
+        """Return a full heartbeat: a light one with system information and recent log lines."""
+        return {**self.light(), "system_info": host.description(self._hostname), "logs": self._logs()}
 
 
 class Heartbeat:
-    """Send heartbeats.
-
-    `health` returns the worker's state, and `logs` the lines since the last full beat, without secrets. `heard` is
-    called with each answer, in the thread of the heartbeats.
-    """
+    """Send heartbeats. `heard` is called with each answer, in the thread of the heartbeats."""
 
     def __init__(
         self,
         control_plane: ControlPlane,
         worker_id: str,
-        counters: ActivityCounters,
+        report: HeartbeatReport,
         *,
         interval: float,
-        hostname: str,
-        health: Callable[[], dict[str, Any]] = dict,
-        logs: Callable[[], list[str]] = list,
         heard: Callable[[dict[str, Any]], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._control_plane, self._worker_id, self._counters = control_plane, worker_id, counters
-        self._interval, self._hostname, self._health, self._logs = interval, hostname, health, logs
+        """Prepare the thread. `interval` is in seconds."""
+        self._control_plane, self._worker_id, self._report, self._interval = control_plane, worker_id, report, interval
         self._heard, self._clock, self._schedule = heard, clock, BeatSchedule()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._failing = False
@@ -111,9 +124,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Send one heartbeat."""
-        body = payload(self._counters, hostname=self._hostname, health=self._health())
-        if self._schedule.is_full(self._clock()):
-            body |= {"system_info": host.description(self._hostname), "logs": self._logs()}
+        body = self._report.full() if self._schedule.is_full(self._clock()) else self._report.light()
         try:
             answer = self._control_plane.heartbeat(self._worker_id, body)
         except ControlPlaneError as error:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,29 +20,26 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor
 
 from kubiya_worker._supervisor.posix.notify import NotifySender
-from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.control_plane.sender import SpoolSender
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.errors import EX_OK, EX_SOFTWARE, EX_TEMPFAIL, WorkerError
-from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process import confinement_log, deployment, queue_settings, self_check, startup_checks, work_place
 from kubiya_worker.process.assembly import build_worker
 from kubiya_worker.process.counters import ActivityCounters
 from kubiya_worker.process.drain import finish
 from kubiya_worker.process.grace_expiry import GraceExpiry
 from kubiya_worker.process.health import LoopWatchdog, ProbeFile
-from kubiya_worker.process.heartbeat import Heartbeat
+from kubiya_worker.process.heartbeat import Heartbeat, HeartbeatReport
 from kubiya_worker.process.import_faults import ImportFaults
 from kubiya_worker.process.late_steps import LateSteps
-from kubiya_worker.process.logging import RecentLines, Verbosity
+from kubiya_worker.process.logging import Verbosity
 from kubiya_worker.process.long_commands import LongCommands
 from kubiya_worker.process.metrics_server import Monitor
 from kubiya_worker.process.places import long_commands_of, spool_of
 from kubiya_worker.process.pollers import Pollers, watch
 from kubiya_worker.process.preload import preload
-from kubiya_worker.process.redaction import ProcessRedactor
 from kubiya_worker.process.redaction_socket import RedactionSocket
 from kubiya_worker.process.registration import StoppedEarly, register
 from kubiya_worker.process.restart_facts import restarts
@@ -52,9 +49,9 @@ from kubiya_worker.process.temporal import connect, open_executions
 from kubiya_worker.process.tracing import WorkerTracing
 from kubiya_worker.process.wishes import Wishes
 from kubiya_worker.process.worker_pair import WorkerPair
+from kubiya_worker.process.worker_setup import WorkerSetup
 from kubiya_worker.process.worker_state import StatusFile, WorkerState
 from kubiya_worker.protocol import names
-from kubiya_worker.settings import Settings
 from kubiya_worker.temporal_connection.cluster import cluster_id
 
 if TYPE_CHECKING:
@@ -69,46 +66,26 @@ PACKAGES_CHANGED: Final = "its packages were changed"  # why a worker ends that 
 QUEUE_WITHIN: Final = 2.0  # seconds to wait for the queue's own settings, once Temporal is connected
 
 
-async def run(
-    settings: Settings,
-    control_plane: ControlPlane,
-    payloads: Payloads,
-    redact: ProcessRedactor,
-    recent: RecentLines,
-    variables: Mapping[str, str],
-    began: float,
-) -> int:
+async def run(setup: WorkerSetup) -> int:
     """Run a worker from registration to disconnection.
 
-    `variables` are those of the process, the sealed ones among them. Return the exit code; raise WorkerError when a
-    person has to correct something.
+    Return the exit code; raise WorkerError when a person has to correct something.
     """
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(max_workers=32, thread_name_prefix="io"))
-    stop = Stop(loop, settings.grace_period)
+    stop = Stop(loop, setup.settings.grace_period)
     stop.install()
     Verbosity(loop).install()
     stop_with_supervisor(lambda: stop.end_process("its supervisor is gone"))
-    return await Life(settings, control_plane, payloads, redact, recent, variables, began, stop).run()
+    return await Life(setup, stop).run()
 
 
 class Life:
     """The life of a worker from its start to its end; each phase runs the next one, then removes what it has made."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        control_plane: ControlPlane,
-        payloads: Payloads,
-        redact: ProcessRedactor,
-        recent: RecentLines,
-        variables: Mapping[str, str],
-        began: float,
-        stop: Stop,
-    ) -> None:
-        self._settings, self._control_plane, self._payloads = settings, control_plane, payloads
-        self._redact, self._recent, self._began, self._stop = redact, recent, began, stop
-        self._variables = variables
+    def __init__(self, setup: WorkerSetup, stop: Stop) -> None:
+        self._setup, self._stop = setup, stop
+        self._settings = settings = setup.settings
         self._notifier, self._counters, self._grace_expiry = NotifySender(os.environ), ActivityCounters(), GraceExpiry()
         self._alive = ProbeFile(settings.alive_file)
         self._watchdog = LoopWatchdog(self._alive, self._notifier)
@@ -144,7 +121,7 @@ class Life:
         """
         stop = self._stop
         registering = asyncio.create_task(
-            asyncio.to_thread(register, self._settings, self._control_plane, stop.thread_event)
+            asyncio.to_thread(register, self._settings, self._setup.control_plane, stop.thread_event)
         )
         stopping = asyncio.create_task(stop.asked.wait())
         await asyncio.wait({registering, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -164,13 +141,13 @@ class Life:
 
     async def _registered(self, registration: Registration) -> int:
         """Run a registered worker until it ends, then disconnect with the reason and return the exit code."""
-        settings, stop, redact = self._settings, self._stop, self._redact
+        settings, stop, redact = self._settings, self._stop, self._setup.redact
         redact.add((registration.temporal_api_key, registration.litellm_api_key))
         log.info(
             "worker.registered",
             queue=registration.queue_name or settings.queue_id,
             worker_id=registration.worker_id,
-            seconds=time.monotonic() - self._began,
+            seconds=time.monotonic() - self._setup.began,
         )
         confinement_log.tell()  # not before: whoever misspells a queue should read of that alone
 
@@ -182,7 +159,7 @@ class Life:
         watching = asyncio.create_task(single.watch(stop)) if single else None
         code, error_message = EX_OK, None
         try:
-            self._payloads.require(registration.payload_key_id)
+            self._setup.payloads.require(registration.payload_key_id)
             code = await self._serve(registration)
         except WorkerError as error:
             code, error_message = error.exit_code, error.line()
@@ -205,34 +182,39 @@ class Life:
         """Return the watcher of single-execution mode, or None; a setting or the queue turns the mode on."""
         if not (self._settings.single_execution or registration.queue_single_execution):
             return None
-        single = SingleExecution(self._control_plane, registration)
+        single = SingleExecution(self._setup.control_plane, registration)
         await single.begin()
         return single
 
     def _disconnect(self, worker_id: str, code: int, message: str | None) -> None:
         try:
-            self._control_plane.disconnect(worker_id, reason=self._stop.reason, exit_code=code, error_message=message)
+            self._setup.control_plane.disconnect(
+                worker_id, reason=self._stop.reason, exit_code=code, error_message=message
+            )
             log.info("worker.disconnected", worker_id=worker_id, exit_code=code)
         except ControlPlaneError as error:
             log.warning("worker.disconnect_failed", error=error.message)
 
     async def _serve(self, registration: Registration) -> int:
         """Start heartbeats and run the worker; heartbeats go on while Temporal is away, as the worker is alive."""
-        settings, control_plane, monitor = self._settings, self._control_plane, self._monitor
+        settings, control_plane, monitor = self._settings, self._setup.control_plane, self._monitor
         spool = spool_of(settings, registration)
         sender = SpoolSender(control_plane, spool)
-        state = WorkerState(settings, registration, self._watchdog, self._notifier, self._began)
+        state = WorkerState(settings, registration, self._watchdog, self._notifier, self._setup.began)
         wishes = Wishes(self._stop, registration.wish)
         constant = self._constant_facts(wishes)
-        findings = self_check.HostFindings(self._redact)
+        findings = self_check.HostFindings(self._setup.redact)
+        report = HeartbeatReport(
+            self._counters,
+            settings.worker_hostname,
+            health=lambda: {**state.snapshot(), **constant, **findings.told()},
+            logs=self._setup.recent.take,
+        )
         heartbeat = Heartbeat(
             control_plane,
             registration.worker_id,
-            self._counters,
+            report,
             interval=settings.heartbeat_interval,
-            hostname=settings.worker_hostname,
-            health=lambda: {**state.snapshot(), **constant, **findings.told()},
-            logs=self._recent.take,
             heard=wishes.heard,
         )
 
@@ -241,7 +223,7 @@ class Life:
             return {**state.snapshot(), **waiting, "events_lost": spool.lost}
 
         monitor.registered(registration, control_plane, figures)
-        redaction = RedactionSocket(settings.status_file, lambda: self._redact.secrets)
+        redaction = RedactionSocket(settings.status_file, lambda: self._setup.redact.secrets)
         worker_facts = {
             "slots": settings.max_concurrent_activities,
             "metrics_url": monitor.url,
@@ -257,7 +239,7 @@ class Life:
 
         state.changed = changed
         checking = asyncio.create_task(
-            startup_checks.check(settings, registration, control_plane, state.polled, self._variables, findings)
+            startup_checks.check(settings, registration, control_plane, state.polled, self._setup.variables, findings)
         )
         examining = asyncio.create_task(self_check.watch(settings, state.polled, findings, heartbeat.soon))
         loading = asyncio.create_task(self._preload(registration, state.polled))
@@ -333,10 +315,7 @@ class Life:
         def make() -> Runtime:
             from kubiya_worker.process.runtime import make_runtime  # loaded when the steps are
 
-            secrets, variables = self._redact.secrets, self._variables
-            runtime = make_runtime(
-                settings, client, registration, self._control_plane, spool, secrets, routing, variables
-            )
+            runtime = make_runtime(self._setup, client, registration, spool, routing)
             runtime.crowded = lambda: counters.crowded(settings.max_concurrent_activities)
             tracing.use(runtime.contexts.get)
             self._monitor.meter.contexts = runtime.contexts.get
@@ -348,7 +327,7 @@ class Life:
                 steps.load_now()
             return build_worker(settings, client, registration, steps, interceptors), steps
 
-        queue_settings.warn_if_outdated(config, self._control_plane.features)
+        queue_settings.warn_if_outdated(config, self._setup.control_plane.features)
         try:
             while True:
                 if not wishes.drain_asked.is_set():
@@ -369,9 +348,9 @@ class Life:
         """Return a client of Temporal and the queue's own settings; None when the worker was stopped first."""
         settings = self._settings
         self._notify_status("connecting to Temporal")
-        reading = asyncio.create_task(asyncio.to_thread(queue_settings.read, self._control_plane, queue))
+        reading = asyncio.create_task(asyncio.to_thread(queue_settings.read, self._setup.control_plane, queue))
         connecting = asyncio.create_task(
-            connect(settings, registration, identity, self._payloads, self._monitor.sdk_port, self._notify_status)
+            connect(settings, registration, identity, self._setup.payloads, self._monitor.sdk_port, self._notify_status)
         )
         stopping = asyncio.create_task(self._stop.asked.wait())
         await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -395,21 +374,23 @@ class Life:
         await polled.wait()
         settings = self._settings
         own = settings.litellm_api_base or settings.openai_base_url or settings.openai_api_key
-        await preload(self._variables, endpoint=bool(own or registration.litellm_api_url or self._routed))
+        await preload(self._setup.variables, endpoint=bool(own or registration.litellm_api_url or self._routed))
 
     def _routing(self, config: dict[str, Any]) -> Routing | None:
         """Return where models are asked, by the queue's settings and the host's, and redact the keys in it."""
         settings = self._settings
-        own = queue_settings.own_routes(settings, self._variables)
-        routing = queue_settings.routing_of(config, settings, own, self._variables)
+        own = queue_settings.own_routes(settings, self._setup.variables)
+        routing = queue_settings.routing_of(config, settings, own, self._setup.variables)
         if routing is not None:
             self._routed = bool(routing.routes)
-            self._redact.add(route.key for route in routing.routes.values())
-            self._redact.add(secret for route in routing.routes.values() for secret in route.compatibility.secrets)
+            self._setup.redact.add(route.key for route in routing.routes.values())
+            self._setup.redact.add(
+                secret for route in routing.routes.values() for secret in route.compatibility.secrets
+            )
         if settings.model_compatibility:
             from kubiya_worker.process.model_endpoints import endpoints_of
 
-            self._redact.add(endpoints_of(settings, self._variables).secrets)
+            self._setup.redact.add(endpoints_of(settings, self._setup.variables).secrets)
         return routing
 
     def _watch_pollers(self, pollers: Pollers, state: WorkerState) -> asyncio.Task[None]:

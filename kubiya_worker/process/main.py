@@ -113,6 +113,7 @@ def _work(
         from kubiya_worker._supervisor.posix import kernel
         from kubiya_worker.control_plane.client import ControlPlane
         from kubiya_worker.process import host, lifecycle, logging, queue_settings
+        from kubiya_worker.process.worker_setup import WorkerSetup
         from kubiya_worker.tools.confinement import support
     code.keep()
     host.limit_arenas()
@@ -131,7 +132,8 @@ def _work(
     recent = logging.configure("DEBUG" if settings.debug else settings.log_level, settings.log_format, redact)
     trusted.finish()
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key)
-    return _until_over(lifecycle.run(settings, control_plane, payloads, redact, recent, variables, BEGAN))
+    setup = WorkerSetup(settings, control_plane, payloads, redact, recent, variables, BEGAN)
+    return _until_over(lifecycle.run(setup))
 
 
 def _until_over(main: Coroutine[Any, Any, int]) -> int:

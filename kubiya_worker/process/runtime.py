@@ -5,13 +5,10 @@ Importing it loads most of the worker's code, so the start leaves it out (`late_
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import structlog
 from temporalio.client import Client
 
 from kubiya_worker.activities import Runtime
-from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.control_plane.spool import Spool
 from kubiya_worker.models import Models
@@ -20,6 +17,7 @@ from kubiya_worker.models.routes import Routing
 from kubiya_worker.process.model_endpoints import endpoint_of, endpoints_of
 from kubiya_worker.process.places import long_commands_of
 from kubiya_worker.process.worker_pair import model_queue
+from kubiya_worker.process.worker_setup import WorkerSetup
 from kubiya_worker.recording import RecordingFile
 from kubiya_worker.settings import Settings
 from kubiya_worker.tools.policy import enforcer, rules_file
@@ -53,20 +51,13 @@ def file_limits_of(settings: Settings) -> CopyLimits:
 
 
 def make_runtime(
-    settings: Settings,
-    client: Client,
-    registration: Registration,
-    control_plane: ControlPlane,
-    spool: Spool,
-    secrets: Sequence[str],
-    routing: Routing | None,
-    variables: Mapping[str, str],
+    setup: WorkerSetup, client: Client, registration: Registration, spool: Spool, routing: Routing | None
 ) -> Runtime:
     """Make the runtime. Raises ConfigurationError for a file of the settings that is wrong.
 
-    `secrets` are values that must not leave the process. `routing` names the endpoints of single models, if there are
-    any. `variables` are those of the worker, the sealed ones among them.
+    `routing` names the endpoints of single models, if there are any.
     """
+    settings, variables = setup.settings, setup.variables
     if (settings.proxy_config_file or settings.proxy_config_json) and not settings.enable_local_proxy:
         log.warning("models.proxy_off", remedy="Add --enable-local-proxy, or leave its configuration out")
     recording = RecordingFile(settings.recording) if settings.recording else None
@@ -74,7 +65,7 @@ def make_runtime(
         recording.now()
         log.warning("recording.plays", file=settings.recording, remedy="Such a worker is for kubiya test only")
     return Runtime(
-        control_plane=control_plane,
+        control_plane=setup.control_plane,
         temporal=client,
         models=Models(
             endpoint_of(settings, registration),
@@ -90,7 +81,7 @@ def make_runtime(
         rules=rules_file.read(settings.policy_file),
         enforcer=enforcer_of(settings),
         longest_call=settings.activity_timeout,
-        secrets=secrets,
+        secrets=setup.redact.secrets,
         spool=spool,
         mcp_max_sessions=settings.mcp_max_sessions,
         recording=recording,

@@ -7,7 +7,7 @@ from typing import Any
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import Unreachable
 from kubiya_worker.process.counters import ActivityCounters
-from kubiya_worker.process.heartbeat import FULL_EVERY, BeatSchedule, Heartbeat
+from kubiya_worker.process.heartbeat import FULL_EVERY, BeatSchedule, Heartbeat, HeartbeatReport
 
 
 def test_the_first_is_full_and_one_each_300_seconds() -> None:
@@ -37,16 +37,8 @@ class Plane(ControlPlane):
 
 def test_beats_carry_counts_health_and_in_full_ones_system_and_logs() -> None:
     plane, counters, now = Plane(), ActivityCounters(), [0.0]
-    heartbeat = Heartbeat(
-        plane,
-        "w1",
-        counters,
-        interval=30,
-        hostname="h",
-        health=lambda: {"polling": True},
-        logs=lambda: ["a line"],
-        clock=lambda: now[0],
-    )
+    report = HeartbeatReport(counters, "h", health=lambda: {"polling": True}, logs=lambda: ["a line"])
+    heartbeat = Heartbeat(plane, "w1", report, interval=30, clock=lambda: now[0])
     counters.begin(b"1", "wf/call_tool")
     counters.begin(b"2", "wf/call_model")
     heartbeat.beat()
