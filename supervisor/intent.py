@@ -21,7 +21,7 @@ def watches(kind: str) -> bool:
 
 @dataclass
 class Intent:
-    """What is asked for now: RESTART, DRAIN, STOP, or nothing (an empty text)."""
+    """Keep what is asked for now: RESTART, DRAIN, STOP, or nothing (an empty text)."""
 
     kind: str = ""
     stop_asked_at: float = 0.0  # seconds on the loop's clock

@@ -39,7 +39,7 @@ class BeatSchedule:
 
 
 class HeartbeatReport:
-    """What a heartbeat says of the worker.
+    """Make the body of a heartbeat: what it says of the worker.
 
     `health` returns the worker's state, and `logs` the lines since the last full beat, without secrets.
     """
