@@ -20,7 +20,7 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from kubiya_worker.process.failed_steps import failed_step
+from kubiya_worker.process.sdk_lines import core_fields, failed_step
 from kubiya_worker.tracing.current import log_fields
 
 # INFO lines of these loggers are of no use to an operator.
@@ -78,6 +78,7 @@ def configure(level: str, form: str, redact: Callable[[str], str]) -> RecentLine
         structlog.stdlib.add_log_level,
         _traced,
         failed_step,
+        core_fields,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]

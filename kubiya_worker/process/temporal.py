@@ -66,7 +66,10 @@ def tls_of(settings: Settings, address: str, registration: Registration) -> Tls 
 def runtime(metrics_port: int | None = None) -> Runtime:
     """Return a runtime that sends the library's log lines to our log; `metrics_port`, if given, serves its metrics."""
     forwarding = LogForwardingConfig(
-        logger=logging.getLogger(CORE), append_target_to_name=False, prepend_target_on_message=False
+        logger=logging.getLogger(CORE),
+        append_target_to_name=False,
+        prepend_target_on_message=False,
+        append_log_fields_to_message=False,  # process/sdk_lines.py adds them
     )
     telemetry = TelemetryFilter(core_level="WARN", other_level="ERROR")
     metrics = PrometheusConfig(bind_address=f"127.0.0.1:{metrics_port}") if metrics_port else None

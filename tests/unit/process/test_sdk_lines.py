@@ -1,4 +1,4 @@
-"""The SDK's line of a failed activity becomes one that an operator can read."""
+"""The lines of Temporal's SDK become such that an operator can read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logging.configure(level, "json", lambda text: text.replace("sk-secret", "[redact
 def fails():
     try:
         raise error
-    except Exception:
+    except BaseException:
         extra = {"__temporal_error_identifier": "ActivityFailure"}
         activity.logger.warning("Completing activity as failed", exc_info=True, extra=extra)
         activity.logger.warning("Another line of the SDK")
@@ -60,3 +60,27 @@ def test_a_bug_keeps_its_traceback() -> None:
 def test_at_debug_every_failure_has_its_traceback() -> None:
     line, _ = lines("DEBUG", TOLD)
     assert "Traceback" in str(line["exception"])
+
+
+def test_a_step_that_temporal_gave_away_says_so() -> None:
+    line, _ = lines("INFO", "__import__('asyncio').CancelledError('Activity cancelled')")
+    assert (line["event"], line["type"], line["error"]) == ("step.failed", "cancelled", "The step was cancelled")
+    assert "exception" not in line
+
+
+CORE = """
+import logging as library
+from types import SimpleNamespace
+from kubiya_worker.process import logging
+
+logging.configure("INFO", "json", lambda text: text.replace("sk-secret", "[redacted]"))
+fields = {"task_token": "TaskToken(Ci", "details": "sk-secret", "retries": 3}
+library.getLogger(logging.CORE).warning("A poll failed", extra={"temporal_log": SimpleNamespace(fields=fields)})
+"""
+
+
+def test_a_line_of_the_core_has_its_fields_but_no_opaque_one() -> None:
+    done = subprocess.run([sys.executable, "-c", CORE], capture_output=True, text=True, timeout=60, check=True)
+    line = json.loads(done.stdout)
+    assert (line["event"], line["retries"], line["details"]) == ("A poll failed", 3, "[redacted]")
+    assert "task_token" not in line
