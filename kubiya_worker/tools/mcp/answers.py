@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -52,15 +54,15 @@ async def listing(client: Any) -> Listing:
             words = " ".join(error.message.split())[:200]
             complete.faults.append(f"its list of tools ends after page {number}, as the next one failed: {words}")
             break
-        tools = page.get("tools")
-        if not isinstance(tools, list):
+        tools = _tools_of(page)
+        if tools is None:
             complete.faults.append("its answer holds no list of tools")
-        new = [tool for tool in tools if _name_of(tool) not in names] if isinstance(tools, list) else []
+        new = [tool for tool in tools or () if _name_of(tool) not in names]
         for tool in new:
             if _name_of(tool) not in names or not _name_of(tool):
                 complete.tools.append(tool)
             names.add(_name_of(tool))
-        cursor = page.get("nextCursor")
+        cursor = page.get("nextCursor", page.get("next_cursor"))
         if isinstance(cursor, int) and not isinstance(cursor, bool):
             cursor = str(cursor)
         if isinstance(cursor, (dict, list)):
@@ -69,6 +71,24 @@ async def listing(client: Any) -> Listing:
             break
         cursors.add(cursor)
     return complete
+
+
+def _tools_of(page: Mapping[str, Any]) -> list[Any] | None:
+    """Return the tools of a page, also by their names, alone, or as the APIs of models have them; None without any."""
+    tools = page.get("tools")
+    if tools is None and set(page) == {"content"}:  # the answer is the list itself
+        with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError, IndexError):
+            tools = json.loads(page["content"][0]["text"])
+    if isinstance(tools, Mapping):
+        tools = [{"name": name, **tool} for name, tool in tools.items() if isinstance(tool, Mapping)]
+    if not isinstance(tools, list):
+        return None
+    return [
+        tool["function"]
+        if isinstance(tool, Mapping) and "name" not in tool and isinstance(tool.get("function"), Mapping)
+        else tool
+        for tool in tools
+    ]
 
 
 def _name_of(tool: Any) -> str:

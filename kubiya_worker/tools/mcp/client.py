@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from kubiya_worker.errors import Unavailable
 from kubiya_worker.tools.mcp.answers import RAW
-from kubiya_worker.tools.mcp.messages import NO_MESSAGE, normal
+from kubiya_worker.tools.mcp.messages import NO_MESSAGE, UNNUMBERED, normal
 
 _UNREAD: Final = "Failed to parse "  # how the SDK's own error for a message begins that it cannot read
 _ASSUMED: Final = "2025-03-26"  # the version of a server that names none
@@ -38,10 +38,14 @@ class _Dispatcher(JSONRPCDispatcher[Any]):
             result = await super().send_raw_request(method, params, opts, **more)
         except MCPError as error:
             version = _version_offered(error) if method == "initialize" else None
-            if version is None:
+            unnumbered = error.data.get(UNNUMBERED) if isinstance(error.data, Mapping) else None
+            if isinstance(unnumbered, dict):
+                result = unnumbered
+            elif version is None:
                 raise
-            asked = {**(params or {}), "protocolVersion": version}
-            result = await super().send_raw_request(method, asked, opts, **more)
+            else:
+                asked = {**(params or {}), "protocolVersion": version}
+                result = await super().send_raw_request(method, asked, opts, **more)
         if method == "initialize":
             return _initialized(result)
         return {**_PASSED[method], "_meta": {RAW: result}} if method in _PASSED else result
@@ -104,11 +108,12 @@ def _initialized(result: dict[str, Any]) -> dict[str, Any]:
         )
     result_fields = {"protocolVersion": version, **({"_meta": result["_meta"]} if "_meta" in result else {})}
     capabilities = result.get("capabilities")
-    offered_capabilities = (
-        {key: value for key, value in (capabilities or {}).items() if isinstance(value, dict)}
-        if isinstance(capabilities, dict)
-        else {}
-    )
+    # The SDK reads their names and switches; whatever else stands in them may not be in the form that it expects.
+    offered_capabilities = {
+        key: {name: switch for name, switch in value.items() if isinstance(switch, bool)}
+        for key, value in (capabilities.items() if isinstance(capabilities, dict) else ())
+        if isinstance(value, dict)
+    }
     words = result.get("instructions")
     return {
         **result_fields,

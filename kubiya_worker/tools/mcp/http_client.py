@@ -17,7 +17,7 @@ from typing import Any, Final
 import httpx2
 
 from kubiya_worker.tools.mcp.faults import HttpFault, challenge_of, reason_of, seconds_of
-from kubiya_worker.tools.mcp.messages import messages_in, unreadable
+from kubiya_worker.tools.mcp.messages import messages_in, normal, numbered, unreadable
 from kubiya_worker.tools.mcp.oauth import TokenCache
 
 # Random, so that no server can say that a call has not reached it and have it made again.
@@ -28,7 +28,8 @@ SESSION: Final = "mcp-session-id"
 _CODE: Final = -32000
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = re.compile(rb"\n\n|\r\n\r\n|\r\r")  # the end of an event
-_LIST: Final = re.compile(rb"^data: ?\[", re.MULTILINE)
+_ODD: Final = re.compile(rb"^data: ?\[|^event: ?(?!message\s*$)", re.MULTILINE)  # a list, or an event of another name
+_ERROR: Final = re.compile(rb"^event: ?error\s*$", re.MULTILINE)
 Inject = Callable[[dict[str, Any]], None]
 
 
@@ -79,7 +80,7 @@ class McpHttpClient(httpx2.AsyncClient):
                 return self._error_response(request, message, HttpFault(reason, status=response.status_code))
             if response.status_code < 400:
                 if "text/event-stream" in response.headers.get("content-type", "").lower():
-                    return _stream(response)
+                    return _stream(response, message.get("id") if "method" in message else None)
                 if response.has_redirect_location:
                     return response
                 await response.aread()  # here, where a connection that breaks is told to this call only
@@ -120,7 +121,7 @@ class McpHttpClient(httpx2.AsyncClient):
             reason_given = reason_of(response.content, response.headers.get("content-type", ""))
             reason = f"no MCP message but {reason_given!r}" if reason_given else "without the answer that is due"
             return self._error_response(request, message, HttpFault(reason, status=response.status_code))
-        return httpx2.Response(200, json={**answer, "id": number}, headers=headers, request=request)
+        return httpx2.Response(200, json=numbered(answer, number), headers=headers, request=request)
 
     async def _opened(self, request: httpx2.Request, **more: Any) -> httpx2.Response:
         """Open a stream. For SSE it is the beginning of the session: why it cannot be had is worth telling."""
@@ -157,8 +158,7 @@ class McpHttpClient(httpx2.AsyncClient):
         number = message.get("id")
         if number is None or "method" not in message:
             return httpx2.Response(202, request=request)
-        error = {"code": _CODE, "message": str(fault), "data": {FAULT: fault.wire()}}
-        answer = {"jsonrpc": "2.0", "id": number, "error": error}
+        answer = _failed(number, fault)
         if self._inject is not None:
             self._inject(answer)
             return httpx2.Response(202, request=request)
@@ -169,11 +169,13 @@ class _WholeStream(httpx2.AsyncByteStream):
     """A stream of events as the SDK reads it: without a byte order mark, and with the end of the last event.
 
     An event that was cut gets no end, so that the SDK can ask for it again. JSON in place of events becomes one, and
-    several messages in one event become several events.
+    several messages in one event become several events. A web page, and an event of an error that is no message, become
+    the error of the call `number`.
     """
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, number: Any = None) -> None:
         self._inner = inner
+        self._number = number
         self._event = bytearray()  # the bytes since the last blank line
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -182,15 +184,19 @@ class _WholeStream(httpx2.AsyncByteStream):
         while len(first.removeprefix(_BOM).strip()) < len(_BOM) and (piece := await anext(pieces, b"")):
             first += piece
         first = first.removeprefix(_BOM)
-        if first.lstrip()[:1] in (b"{", b"["):
+        beginning = first.lstrip()[:1]
+        if beginning in (b"{", b"[") or (beginning == b"<" and self._number is not None):
             body = b"".join([first, *[piece async for piece in pieces]])
+            if beginning == b"<":
+                reason = f"no MCP message but {reason_of(body, 'text/html')!r}"
+                body = json.dumps(_failed(self._number, HttpFault(reason, status=200))).encode()
             yield b"data: " + b" ".join(body.split(b"\n")) + b"\n\n"
             return
         yield self._ended(first)
         async for piece in pieces:
             yield self._ended(piece)
         rest = bytes(self._event)
-        yield _separate(rest) + b"\n\n" if isinstance(_data_of(rest), (dict, list)) else rest
+        yield self._mended(rest) + b"\n\n" if isinstance(_data_of(rest), (dict, list)) else rest
 
     def _ended(self, piece: bytes) -> bytes:
         """Return the events that this piece ends, and keep what follows them."""
@@ -198,13 +204,41 @@ class _WholeStream(httpx2.AsyncByteStream):
         self._event += piece
         events = bytearray()
         while blank := _BLANK.search(self._event, searched):
-            events += _separate(bytes(self._event[: blank.start()])) + blank[0]
+            events += self._mended(bytes(self._event[: blank.start()])) + blank[0]
             del self._event[: blank.end()]
             searched = 0
         return bytes(events)
 
+    def _mended(self, event: bytes) -> bytes:
+        """Return an event as it is, or with its messages as the SDK reads them: one in each event."""
+        if not _ODD.search(event) and b'"jsonrpc"' in event and (b'"id"' in event or b'"method"' in event):
+            return event
+        data = _data_of(event)
+        messages = messages_in(json.dumps(data)) if isinstance(data, (dict, list)) else []
+        if not messages and isinstance(data, dict) and self._number is not None and _ERROR.search(event):
+            messages = [normal({"id": self._number, "error": data})]
+        if not messages:
+            return event
+        if self._number is not None:
+            messages = [
+                numbered(one, self._number) if one.get("id") is None and "method" not in one else one
+                for one in messages
+            ]
+        fields = [line for line in event.splitlines() if line and not line.startswith((b"data:", b"event:"))]
+        fields.append(b"event: message")
+        return b"\n\n".join(b"\n".join([*fields, b"data: " + json.dumps(one).encode()]) for one in messages)
+
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _failed(number: Any, fault: HttpFault) -> dict[str, Any]:
+    """Return the JSON-RPC error by which the call of this number hears of a fault."""
+    return {
+        "jsonrpc": "2.0",
+        "id": number,
+        "error": {"code": _CODE, "message": str(fault), "data": {FAULT: fault.wire()}},
+    }
 
 
 def _data_of(event: bytes) -> Any:
@@ -216,20 +250,9 @@ def _data_of(event: bytes) -> Any:
         return None
 
 
-def _separate(event: bytes) -> bytes:
-    """Return an event as it is, or one event for each message of the list that it holds."""
-    if not _LIST.search(event):
-        return event
-    messages = _data_of(event)
-    if not isinstance(messages, list):
-        return event
-    fields = [line for line in event.splitlines() if line and not line.startswith(b"data:")]
-    return b"\n\n".join(b"\n".join([*fields, b"data: " + json.dumps(one).encode()]) for one in messages)
-
-
-def _stream(response: httpx2.Response) -> httpx2.Response:
+def _stream(response: httpx2.Response, number: Any) -> httpx2.Response:
     if "content-encoding" not in response.headers:
-        response.stream = _WholeStream(response.stream)
+        response.stream = _WholeStream(response.stream, number)
     return response
 
 

@@ -5,6 +5,7 @@ A message that is given up leaves its call waiting until the time limit, so what
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping
@@ -16,11 +17,14 @@ Message = dict[str, Any]
 
 UNREADABLE: Final = "it sent an answer that cannot be read as JSON"
 NO_MESSAGE: Final = "it sent something that is no MCP message"
+NO_NUMBER: Final = "it sent an answer without the number of its call"
+UNNUMBERED: Final = "kubiya-worker/unnumbered"  # in the `data` of an error: the result that came without a number
 _KEYS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _TOLD: Final = ("method", "result", "error")
 # Byte order marks, NUL, and the colours of terminals.
 _NOISE: Final = re.compile(r"[\ufeff\0]|\x1b\[[0-9;?]*[A-Za-z]")
 _BEGINS: Final = re.compile(r'\{\s*"(?:jsonrpc|id|method|result|error)"\s*:')
+_PRINTED: Final = re.compile(r"\{'(?:jsonrpc|id|result|error)': ")
 _NUMBERED: Final = re.compile(r'\s*\{\s*(?:"jsonrpc"\s*:\s*"[^"]*"\s*,\s*)?"id"\s*:\s*(\d{1,18}|"[^"\\]{1,200}")\s*,')
 
 
@@ -32,7 +36,7 @@ def messages_in(text: str) -> list[Message]:
         values = value if isinstance(value, list) else [value]
         return [normal(one) for one in values if isinstance(one, dict) and _is_message(one)]
     except (ValueError, RecursionError):
-        return [normal(message) for message in _embedded(text)]
+        return [normal(message) for message in _embedded(text) or _printed(text)]
 
 
 def normal(message: Mapping[str, Any]) -> Message:
@@ -45,8 +49,19 @@ def normal(message: Mapping[str, Any]) -> Message:
     if isinstance(message.get("method"), str):
         return {**head, "method": message["method"], **({"params": params} if isinstance(params, dict) else {})}
     if message.get("error") is not None:
-        return {**head, "error": _error(message["error"])}
-    return {**head, "result": cleaned(_result(message.get("result")))}
+        return {"id": None, **head, "error": _error(message["error"])}
+    result = cleaned(_result(message.get("result")))
+    if number is None:  # the SDK passes on only errors without one; its call takes the result out of it again
+        return {**head, "id": None, "error": {"code": -32600, "message": NO_NUMBER, "data": {UNNUMBERED: result}}}
+    return {**head, "result": result}
+
+
+def numbered(message: Message, number: Any) -> Message:
+    """Return an answer with the number of the call that it can only be meant for."""
+    data = message["error"].get("data") if "error" in message else None
+    if isinstance(data, Mapping) and UNNUMBERED in data:
+        return {"jsonrpc": "2.0", "id": number, "result": data[UNNUMBERED]}
+    return {**message, "id": number}
 
 
 def _result(result: Any) -> dict[str, Any]:
@@ -62,7 +77,7 @@ def _result(result: Any) -> dict[str, Any]:
 
 def _error(error: Any) -> dict[str, Any]:
     words = error.get("message") if isinstance(error, dict) else error
-    text = words if isinstance(words, str) else json.dumps(error, ensure_ascii=False, default=str)
+    text = words if isinstance(words, str) and words.strip() else json.dumps(error, ensure_ascii=False, default=str)
     code = error.get("code") if isinstance(error, dict) else None
     known = isinstance(code, int) and not isinstance(code, bool)
     data = error.get("data") if isinstance(error, dict) and isinstance(words, str) else None
@@ -73,7 +88,7 @@ def _error(error: Any) -> dict[str, Any]:
 def _is_message(value: Mapping[str, Any]) -> bool:
     """Return whether an object is a message, and not one that a server writes into its log."""
     if "jsonrpc" in value:
-        return "id" in value or "method" in value
+        return "id" in value or any(name in value for name in _TOLD)
     return set(value) <= _KEYS and any(name in value for name in _TOLD)
 
 
@@ -91,6 +106,17 @@ def _embedded(text: str) -> list[Message]:
         if isinstance(value, dict) and "jsonrpc" in value and _is_message(value):
             messages.append(value)
     return messages
+
+
+def _printed(text: str) -> list[Message]:
+    """Return the message that a server of Python has printed as Python writes it."""
+    if not _PRINTED.match(text):
+        return []
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return []
+    return [value] if isinstance(value, dict) and _is_message(value) else []
 
 
 def begins(text: str) -> bool:

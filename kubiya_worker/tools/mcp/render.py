@@ -52,11 +52,16 @@ def _blocks(result: Mapping[str, Any]) -> list[Any]:
     return content if isinstance(content, list) else [content]
 
 
+_OF_TEXT: Final = frozenset({"type", "text", "annotations", "_meta"})
+
+
 def _rendered_block(block: Any, files: list[ToolFile]) -> list[str]:
     if not isinstance(block, Mapping):
         return [block if isinstance(block, str) else _json(block)]
     kind = block.get("type") or ("text" if "text" in block else "")
-    known = _KINDS.get(str(kind))
+    known = _KINDS.get(str(kind).lower())
+    if known is None and isinstance(block.get("text"), str) and set(block) <= _OF_TEXT:
+        known = _text  # such as `markdown`: a kind of text
     if known is not None:
         piece = known(block, files)
         if piece is not None:

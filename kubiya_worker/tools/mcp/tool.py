@@ -79,7 +79,9 @@ def _words_of(error: Exception) -> str:
     words, data = str(error), getattr(error, "data", None)
     details = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, default=str) if data else ""
     words = f"{words[:LONGEST_ERROR]}: {details}" if details and details not in words else words
-    return " ".join(words[: 2 * LONGEST_ERROR].split())[:LONGEST_ERROR] or type(error).__name__
+    code = getattr(error, "code", None)
+    nothing = type(error).__name__ if code is None else f"it answered the error {code}, without a word"
+    return " ".join(words[: 2 * LONGEST_ERROR].split())[:LONGEST_ERROR] or nothing
 
 
 def _progress(progress: float, total: float | None, message: str | None) -> str:

@@ -34,6 +34,8 @@ def spec_of(server: McpServer, tool: Any) -> tuple[ToolSpec, tuple[str, ...]]:
     if isinstance(schema, str):  # some servers write it as a text
         with contextlib.suppress(ValueError, RecursionError):
             schema = json.loads(schema)
+    if schema is True:  # JSON Schema's own word for "anything"
+        schema = {}
     if not isinstance(schema, Mapping):
         raise UnusableTool("it has no inputSchema" if schema is None else "its inputSchema is not an object")
     hints = tool.get("annotations")

@@ -63,7 +63,7 @@ def usual(rans: dict[str, Ran]) -> float:
 
 # -- messages that are hardly ones
 
-FORMS = ("glued", "pretty", "batch", "pair", "bare", "float", "headed", "unended", "wrapped")
+FORMS = ("glued", "pretty", "batch", "pair", "bare", "float", "headed", "unended", "wrapped", "printed", "unnumbered")
 
 
 @case(

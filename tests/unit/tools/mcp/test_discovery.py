@@ -274,6 +274,29 @@ def test_long_results_are_cut_and_odd_text_is_cleaned() -> None:
     assert "\0" not in rendered(content=[{"type": "text", "text": "\ud800\0"}]).output
 
 
+def test_a_schema_that_allows_anything_and_text_of_another_kind_are_taken() -> None:
+    assert spec_of(SERVER, {"name": "a", "inputSchema": True})[0].parameters == {"type": "object", "properties": {}}
+    for block in ({"type": "markdown", "text": "**fine**"}, {"type": "Text", "text": "**fine**", "annotations": {}}):
+        assert rendered(content=[block]).output == "**fine**"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"tools": [{"type": "function", "function": {"name": "a"}}, {"name": "b"}]},
+        {"tools": {"a": {"inputSchema": {}}, "b": {}}},
+        {"content": [{"type": "text", "text": '[{"name": "a"}, {"name": "b"}]'}]},
+        {"tools": [{"name": "a"}], "next_cursor": "b"},
+    ],
+)
+async def test_a_list_of_tools_in_another_form_is_read(page: dict[str, Any]) -> None:
+    class Client:
+        async def list_tools(self, params: Any) -> dict[str, Any]:
+            return {"tools": [{"name": params.cursor}]} if params else page
+
+    assert [tool["name"] for tool in (await answers.listing(Client())).tools] == ["a", "b"]
+
+
 def test_a_list_that_is_not_whole_is_told() -> None:
     made = tools_of_server(SERVER, answers.Listing([tool("a")], faults=["the second page failed"]))
     assert [spec.name for spec in made.specs] == ["a"] and made.notices == ["MCP server 's': the second page failed"]

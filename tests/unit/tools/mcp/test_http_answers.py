@@ -121,6 +121,33 @@ def test_each_status_for_a_session_that_is_not_known_is_looked_into(status: int)
     assert not faults.HttpFault("", status=403, in_session=True).may_have_forgotten
 
 
+@pytest.mark.parametrize(
+    ("event", "answer"),
+    [
+        (f"event: response\ndata: {TEXT}", ANSWER),
+        ('data: {"jsonrpc": "2.0", "result": {"content": []}}', ANSWER),
+        ('data: {"id": 5, "result": {"content": []}}', ANSWER),
+        ('event: error\ndata: {"message": "boom"}', {**CALL, "error": {"code": -32000, "message": "boom"}}),
+    ],
+)
+async def test_an_event_that_is_hardly_a_message_becomes_one(event: str, answer: dict[str, Any]) -> None:
+    headers = {"content-type": "text/event-stream"}
+    body = f"event: ping\ndata: now\n\n{event}\n\n".encode()
+    response = await sent(httpx2.Response(200, stream=httpx2.ByteStream(body), headers=headers))
+    read = [(event.event, event.data) async for event in httpx2.EventSource(response)]
+    expected = {name: value for name, value in answer.items() if name != "method"}
+    assert read[0] == ("ping", "now") and read[1][0] == "message" and json.loads(read[1][1]) == expected
+
+
+async def test_a_page_in_place_of_events_is_told() -> None:
+    headers = {"content-type": "text/event-stream"}
+    page = httpx2.ByteStream(b"<html><title>Sign in</title></html>")
+    response = await sent(httpx2.Response(200, stream=page, headers=headers))
+    (event,) = [json.loads(event.data) async for event in httpx2.EventSource(response)]
+    fault = fault_in(event["error"]["data"])
+    assert event["id"] == 5 and fault is not None and "Sign in" in str(fault)
+
+
 async def test_json_in_place_of_events_becomes_one() -> None:
     body = json.dumps(ANSWER, indent=2).encode()
     headers = {"content-type": "text/event-stream"}

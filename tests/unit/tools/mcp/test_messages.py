@@ -40,6 +40,20 @@ def test_an_answer_is_found_in_a_line(line: str) -> None:
     assert messages.messages_in(line) == [ANSWER]
 
 
+def test_a_message_that_python_has_printed_is_read() -> None:
+    assert messages.messages_in(str(ANSWER)) == [ANSWER]
+    assert messages.messages_in("{'jsonrpc': __import__('os')}") == messages.messages_in("{'level': 'info'}") == []
+
+
+def test_an_answer_without_a_number_is_one_for_the_call_that_it_can_only_be_meant_for() -> None:
+    for line in ({"jsonrpc": "2.0", "result": RESULT}, {"jsonrpc": "2.0", "id": None, "result": RESULT}):
+        (unnumbered,) = messages.messages_in(json.dumps(line))
+        assert unnumbered["id"] is None and unnumbered["error"]["message"] == messages.NO_NUMBER
+        assert messages.numbered(unnumbered, 5) == ANSWER
+    (failed,) = messages.messages_in('{"jsonrpc": "2.0", "error": {"code": 1, "message": "no"}}')
+    assert messages.numbered(failed, 5) == {"jsonrpc": "2.0", "id": 5, "error": {"code": 1, "message": "no"}}
+
+
 @pytest.mark.parametrize("line", [f"{LOG}{TEXT}", f"{LOG} {TEXT}", f"[{LOG}, {TEXT}]", f"x{LOG}y{TEXT}z"])
 def test_several_messages_of_a_line_come_in_their_order(line: str) -> None:
     assert messages.messages_in(line) == [json.loads(LOG), ANSWER]
@@ -63,6 +77,7 @@ def test_a_log_is_no_message(line: str) -> None:
         ({"error": "no"}, {"error": {"code": -32000, "message": "no"}}),
         ({"error": {"message": "no"}}, {"error": {"code": -32000, "message": "no"}}),
         ({"error": {"code": "E", "message": "no", "data": 1}}, {"error": {"code": -32000, "message": "no", "data": 1}}),
+        ({"error": {"code": 1, "message": ""}}, {"error": {"code": 1, "message": '{"code": 1, "message": ""}'}}),
         ({"error": ["no"]}, {"error": {"code": -32000, "message": '["no"]'}}),
         ({"error": {"code": 1, "message": "no"}, "result": {}}, {"error": {"code": 1, "message": "no"}}),
         ({"method": "ping", "params": [1]}, {"method": "ping"}),
