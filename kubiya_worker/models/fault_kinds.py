@@ -133,7 +133,7 @@ _MODEL_WORDS: Final = re.compile(
     r"|\bmodel identifier is invalid|\bno deployments? (?:found )?for\b"
 )
 _WRONG_KEY_WORDS: Final = re.compile(
-    r"(?:incorrect|invalid|no|missing|expired|wrong) (?:api|access|bearer|authorization|authentication)"
+    r"\bno api[ _-]?key|(?:incorrect|invalid|missing|expired|wrong) (?:api|access|bearer|authorization|authentication)"
     r"[ _-]?(?:key|token|header|credentials?)"
     r"|(?:api[ _-]?key|(?:access|bearer) token|authorization header) (?:is |was )?"
     r"(?:not valid|invalid|expired|missing|required|incorrect|wrong)"

@@ -73,7 +73,8 @@ _WORDS: Final = tuple(
         rf"\b(?:input|prompt|sequence)s?`? (?:length|tokens?|size)\b.{{0,60}}?(?:{_MORE}|{_BOUND})",
         rf"\b(?:input|prompt)s? \+ {{0,2}}(?:\S+ )?{_MORE}",
         rf"`?inputs`? tokens? \+ .{{0,20}}?{_BOUND}",
-        r"\b(?:prompt|input|conversation|context|history|sequence) (?:is|are|was|were)? ?too (?:long|large|big)",
+        r"\b(?:prompt|input|conversation|context|history|(?<!stop )sequence) (?:is|are|was|were)? ?"
+        r"too (?:long|large|big)",
         r"\btoo many (?:input |prompt )?tokens\b",
         r"reduce (?:the )?(?:length|size|number of tokens) (?:of|in) (?:the |your )?(?:messages|prompt|input|conv)",
         r"context_?length_?exceeded|context_?window_?exceeded|exceed_context_size|contextwindowexceeded",
@@ -86,7 +87,7 @@ _OF_ANSWER: Final = re.compile(
     r"\b(?:output|completions?|generat\w*|answer|response|thinking|reasoning|budget\w*|max_?(?:\w+_)?tokens)\b"
 )
 _COUNT: Final = re.compile(r"(?<![\w.:-])(?<![A-Za-z]/)(\d{1,3}(?:[,_]\d{3})+|\d+)(?![\w.:-]*\w)")
-_TOKENS: Final = re.compile(r"tokens?\b|\bsequence length\b|\bcontext\b|\bmax_\w+")
+_TOKENS: Final = re.compile(r"tokens?\b|\bsequence length\b|\bmax_\w+")
 _TOO_LARGE_ANSWER: Final = re.compile(r"too large: (\d+)\b.*?context length is (\d+)")
 
 # "the prompt has 9000 tokens but the context window holds 4096"

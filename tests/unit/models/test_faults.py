@@ -123,6 +123,10 @@ NOT_TOO_LONG: list[tuple[int | None, Any]] = [
     (400, openai("The maximum tokens you requested exceeds the model limit of 4096")),
     (400, openai("Requested output length of 9000 tokens is above the limit of 8192 output tokens")),
     (400, openai("thinking.budget_tokens 65536 is more than 32768")),
+    (400, openai("stop sequence too long")),
+    (400, openai("Context: tool 'a' 2000; tool 'b' 1000")),
+    (400, openai("Request body is not valid JSON: Unterminated string at line 1 column 34567")),
+    (400, openai("seed 4294967296 out of range: at most 2147483647")),
     (400, openai("string too long: 44 > 40", code="string_above_max_length", param="messages[3].tool_calls[0].id")),
 ]
 
@@ -379,6 +383,10 @@ def test_a_refused_text_is_no_matter_of_the_key(status: int, body: Any) -> None:
         (400, openai("Model is warming up, please retry in 20s", type="model_not_ready"), base.UNAVAILABLE),
         (None, openai("x", type="insufficient_system_resource"), base.UNAVAILABLE),
         (400, openai("x", code="1002", type="invalid_request_error"), base.BAD_REQUEST),
+        (400, openai("tool_call_id 'call_1' not found in the preceding messages"), base.BAD_REQUEST),
+        (400, openai("The model does not support the parameter 'top_k'"), base.BAD_REQUEST),
+        (503, openai("Guardrail service unavailable"), base.UNAVAILABLE),
+        (500, openai("quota service timed out"), base.UNAVAILABLE),
         (404, {"detail": "Not Found"}, base.BAD_REQUEST),
         (400, openai("temperature must be between 0 and 2"), base.BAD_REQUEST),
         (500, openai("oops"), base.UNAVAILABLE),
