@@ -14,7 +14,7 @@ from kubiya_worker.models.base import ModelRequest
 from kubiya_worker.models.compatibility import Compatibility
 from kubiya_worker.models.connection import Connection
 from kubiya_worker.models.paired_messages import paired, with_cut_notes
-from kubiya_worker.models.wire.outgoing import SYSTEM, assistant, origin_of
+from kubiya_worker.models.wire.outgoing import IMAGES, SYSTEM, assistant, origin_of
 from kubiya_worker.protocol.characters import cleaned
 from kubiya_worker.protocol.messages import Message
 from kubiya_worker.protocol.tools import ToolSpec
@@ -89,7 +89,7 @@ def _messages(request: ModelRequest, origin: str, label: str, refused: Collectio
         if message["role"] == "assistant":
             written.append(assistant(message, origin, label, refused))
         elif message["role"] == "tool":
-            result, parts = _result(message)
+            result, parts = _result(message, shown=IMAGES not in refused)
             written.append(result)
             images += parts
         else:
@@ -123,12 +123,14 @@ def _text_of(message: Body) -> str:
     return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
-def _result(message: Message) -> tuple[Body, list[Body]]:
-    """Return the message of a tool's result, and the parts that show its images."""
+def _result(message: Message, *, shown: bool) -> tuple[Body, list[Body]]:
+    """Return the message of a tool's result, and the parts that show its images, unless the endpoint takes none."""
     text, call = str(message.get("content") or ""), str(message["tool_call_id"])
     images: Sequence[tuple[str, bytes]] = message.get("image_data") or ()
     parts: list[Body] = []
-    if images:
+    if images and not shown:
+        text = f"{text}\n(Images of this result: not shown, as the endpoint takes none.)".lstrip("\n")
+    elif images:
         text = f"{text}\n(Images of this result: in the next message.)".lstrip("\n")
         about = f"Images of the result of {message.get('tool_name') or 'tool'}, call {call}:"
         parts = [{"type": "text", "text": about}, *map(_image, images)]
@@ -188,8 +190,12 @@ def _cache(name: str, request: ModelRequest, connection: Connection, messages: l
 
 
 def dispensable(body: Body) -> frozenset[str]:
-    """Return the fields of a request that it can do without."""
-    return _ADDED.intersection(body)
+    """Return the fields of a request that it can do without; IMAGES where it shows some."""
+    parts = (
+        part for message in body["messages"] if isinstance(message["content"], list) for part in message["content"]
+    )
+    shows = any(part.get("type") == IMAGES for part in parts)
+    return _ADDED.intersection(body) | ({IMAGES} if shows else frozenset())
 
 
 def extra_fields(messages: Iterable[Mapping[str, Any]], known: Collection[str]) -> set[str]:

@@ -34,6 +34,13 @@ _NO_SYSTEM: Final = re.compile(  # of chat templates, and of Google's API for Ge
     r"|\bdeveloper instruction is not enabled",
     re.IGNORECASE,
 )
+IMAGES: Final = "image_url"  # among refused fields: each image of a request
+_NO_IMAGES: Final = re.compile(
+    r"\bimages?(?: inputs?| content| urls?)? (?:is|are) (?:not|un)(?: ?supported| allowed| accepted)|\bmmproj\b"
+    r"|\b(?:not|n't|no endpoints found that) support (?:\w+ )?(?:images?|vision|multi-?modal)"
+    r"|\bat most 0 images?|\bnot (?:a |an )?(?:multi-?modal|vision)(?: \w+)? model|invalid content type\. image_url",
+    re.IGNORECASE,
+)
 _NAME: Final = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME: Final = 64
 # Ids of thoughts in messages that earlier versions stored without entries.
@@ -98,10 +105,12 @@ def assistant(
 
 
 def refused_fields(status: int | None, body: Any, sent: Collection[str]) -> frozenset[str]:
-    """Return the fields, of those that were sent, which the body of an endpoint's error says it refuses; or SYSTEM."""
+    """Return the fields, of those that were sent, which an endpoint's error says it refuses; or SYSTEM, or IMAGES."""
+    error_text = str(body)
+    if IMAGES in sent and status is not None and status >= 400 and _NO_IMAGES.search(error_text):
+        return frozenset({IMAGES})
     if status not in (400, 422):
         return frozenset()
-    error_text = str(body)
     if _NO_SYSTEM.search(error_text):
         return frozenset({SYSTEM})
     if not _NOT_TAKEN.search(error_text):

@@ -10,8 +10,8 @@ import pytest
 from kubiya_worker.models.base import ModelRequest
 from kubiya_worker.models.connection import GATEWAY, Connection
 from kubiya_worker.models.paired_messages import NO_RESULT
-from kubiya_worker.models.wire.chat_request import body_of, encoded, extra_fields
-from kubiya_worker.models.wire.outgoing import KNOWN, SYSTEM, refused_fields
+from kubiya_worker.models.wire.chat_request import body_of, dispensable, encoded, extra_fields
+from kubiya_worker.models.wire.outgoing import IMAGES, KNOWN, SYSTEM, refused_fields
 from kubiya_worker.protocol.tools import ToolSpec
 
 CONNECTION = Connection(GATEWAY, "http://gateway.example/v1", "k", metadata=True)
@@ -117,6 +117,27 @@ def test_an_endpoint_that_refuses_the_role_system_gets_its_words_in_the_persons_
     written = body_of("m", request, CONNECTION, {SYSTEM})["messages"]
     assert roles(written) == ["user", "assistant", "tool", "user"]
     assert (written[0]["content"], written[3]["content"]) == ("Help.\n\na", "note")
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
+        (404, "No endpoints found that support image input"),
+        (400, "m is not a multimodal model"),
+        (400, "At most 0 image(s) may be provided in one request."),
+        (400, "This model does not support images"),
+    ],
+)
+def test_an_endpoint_that_takes_no_images_is_asked_without_them(status: int, said: str) -> None:
+    shot = result("a", "shot", image_data=[("image/png", b"one")])
+    request = ModelRequest("m", "", [user("go"), calling("a"), shot])
+    sent_fields = dispensable(body_of("m", request, CONNECTION))
+    assert refused_fields(status, {"error": {"message": said}}, sent_fields) == {IMAGES}
+    assert not refused_fields(status, {"error": {"message": said}}, sent_fields - {IMAGES})
+    assert not refused_fields(400, {"error": {"message": "Could not process image"}}, sent_fields)
+    written = body_of("m", request, CONNECTION, {IMAGES})["messages"]
+    assert roles(written) == ["user", "assistant", "tool"] and "takes none" in written[2]["content"]
 
 
 def test_half_a_character_does_not_stop_a_request() -> None:
