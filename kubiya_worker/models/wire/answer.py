@@ -12,7 +12,7 @@ from typing import Any, Final
 from kubiya_worker.models.base import RESET, TEXT, THINKING, THOUGHT, Delta
 from kubiya_worker.models.wire import finish_reasons, provider_fields, thinking_tags
 from kubiya_worker.models.wire.numbers import position
-from kubiya_worker.models.wire.tool_calls import Calls
+from kubiya_worker.models.wire.tool_calls import Calls, decoded
 from kubiya_worker.models.wire.usage import TokenCounts
 from kubiya_worker.protocol.characters import Halves, visible, without_half_surrogates
 
@@ -23,7 +23,7 @@ KNOWN: Final = frozenset(
     {
         "role",
         "content",
-        "tool_calls",
+        *("tool_calls", "toolCalls", "tool_call"),
         "function_call",
         "refusal",
         "annotations",
@@ -43,6 +43,7 @@ KNOWN: Final = frozenset(
     }
 )
 _ENVELOPES: Final = ("data", "response", "result", "output")
+_CALLS: Final = ("tool_calls", "toolCalls", "tool_call")
 _REASONS: Final = ("finish_reason", "finishReason", "done_reason")
 
 
@@ -140,7 +141,8 @@ class AnswerBuilder:
             self.reason = finish_reasons.word_of(choice.get(name)) or self.reason
         delta = choice.get("delta")
         if isinstance(delta, Mapping):
-            return self._read_message(delta)
+            called = {} if _calls_of(delta) else {"tool_calls": _calls_of(choice)}
+            return self._read_message({**delta, **called} if called.get("tool_calls") else delta)
         if isinstance(delta, (str, list)):
             return self._content(delta)
         message = choice.get("message")
@@ -158,7 +160,7 @@ class AnswerBuilder:
             deltas += self._reasoning(message)
             provider_fields.merge(self.fields, message, KNOWN)
         deltas += self._content(message.get("content"), complete=complete)
-        calls = [*_list_of(message.get("tool_calls"))]
+        calls = [*_calls_of(message), *_calls_in(message.get("content"))]
         if isinstance(message.get("function_call"), Mapping):
             calls.append({"function": message["function_call"]})
         if calls:
@@ -253,6 +255,16 @@ def _text_of(item: Any) -> str:
     return ""
 
 
+def _calls_of(message: Mapping[str, Any]) -> list[Any]:
+    """Return the calls of a message, under whichever name it has them."""
+    return next(filter(None, (_list_of(decoded(message.get(name))) for name in _CALLS)), [])
+
+
+def _calls_in(content: Any) -> list[Any]:
+    """Return the calls that stand among the parts of a content, as Anthropic's API has them."""
+    return [part for part in _list(content) if isinstance(part, Mapping) and part.get("type") == "tool_use"]
+
+
 def _unnumbered(calls: list[Any]) -> bool:
     """Return whether several calls come at once without an index or an id to tell them apart."""
     return len(calls) > 1 and all(_mapping(c).get("index") is None and not _mapping(c).get("id") for c in calls)
@@ -262,7 +274,7 @@ def chunk_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the part of an event that is an answer: some gateways put it into an envelope of their own."""
     if not value.get("choices"):
         for name in _ENVELOPES:
-            inner = value.get(name)
+            inner = decoded(value.get(name))
             if isinstance(inner, Mapping) and isinstance(inner.get("choices"), list):
                 return {**{key: held for key, held in value.items() if key in ("usage", "model")}, **inner}
         delta, reason = _own_form(value)

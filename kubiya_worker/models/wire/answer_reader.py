@@ -23,6 +23,7 @@ Pace = Callable[[Awaitable[bytes]], Awaitable[bytes]]
 
 AFTER_END: Final = 0.3  # seconds to wait, after the end mark, for the connection to be ready for the next request
 AFTER_REASON: Final = 5.0  # seconds to wait for what may follow a finish reason: the usage, the end mark
+_OVER: Final = ("is_end", "is_finished", "finished")  # switches of a last event
 _JSON: Final = ("{", "[", '"')  # the first characters of what was to be an object
 _SHOWN: Final = 200  # characters shown of a body that is neither an answer nor an error
 
@@ -119,7 +120,8 @@ class Reading:
         if not event.value.get("choices") and not self._unexpected:
             self._unexpected = "" if isinstance(event.value.get("choices"), list) else event.text
         deltas = self.answer.feed(chunk_of(event.value))
-        if event.value.get("done") is True and not event.value.get("choices"):
+        over = event.value.get("done") is True and not event.value.get("choices")
+        if over or any(event.value.get(name) is True for name in _OVER):
             self.answer.told_end = self.answer.told_end or not self.answer.is_empty
         if self.answer.size > base.LARGEST_ANSWER:
             self._too_large = True

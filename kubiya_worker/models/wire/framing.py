@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +23,7 @@ LARGEST: Final = 16 * 1024 * 1024  # bytes of one event, and of a body that is n
 
 _BOM: Final = b"\xef\xbb\xbf"
 _ENOUGH: Final = 16  # bytes at the beginning of a body that are enough to recognise its form
-_FIELD: Final = re.compile(rb"(data|event|id|retry)?[ \t]*:")
+_FIELD: Final = re.compile(rb"(data|event|id|retry)?[ \t]*:", re.IGNORECASE)
 _END: Final = ("[DONE]", "DONE")
 _END_NAMES: Final = (
     "done",
@@ -34,6 +35,7 @@ _END_NAMES: Final = (
     "finished",
     "eos",
 )  # names of a last event
+_LARGEST_PRINTED: Final = 1_000_000  # characters
 _QUOTED: Final = 2  # how often an object may have been encoded as a text
 
 Wait = Callable[[Awaitable[bytes]], Awaitable[bytes]]  # limits how long to wait for the next bytes
@@ -140,7 +142,7 @@ def events_of(name: str, text: str) -> list[StreamEvent]:
 
 def event_of(name: str, text: str) -> StreamEvent | None:
     """Return the event, or None for an empty one (no data, or a name that only keeps a connection alive)."""
-    text = text.strip()
+    text = text.strip(" \t\r\n\0").rstrip(",")
     while text.startswith("data:"):  # a proxy has added a second "data:"
         text = text[5:].strip()
     if (
@@ -154,8 +156,22 @@ def event_of(name: str, text: str) -> StreamEvent | None:
     try:
         return StreamEvent(name, text, _decoded(text))
     except (ValueError, RecursionError):
+        printed = _printed(text)
+        if printed is not None:
+            return StreamEvent(name, text, printed)
         # An unreadable event matters only if its name says that it carries an answer or an error.
         return StreamEvent(name, text) if name in ("", "message", "error") else None
+
+
+def _printed(text: str) -> dict[str, Any] | None:
+    """Return the object that a server of Python has printed as Python writes it; None for anything else."""
+    if not text.startswith("{'") or len(text) > _LARGEST_PRINTED:
+        return None
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _decoded(text: str) -> Any:
@@ -180,7 +196,7 @@ def _glued(text: str) -> list[Any] | None:
         except (ValueError, RecursionError):
             return None
         values.append(value)
-        at = len(text) - len(text[at:].lstrip())
+        at = len(text) - len(text[at:].lstrip().removeprefix("data:").lstrip())
     return values or None
 
 

@@ -12,6 +12,7 @@ from typing import Final
 LARGEST: Final = 16 * 1024 * 1024  # bytes of a line that are held; a longer one goes on as it is
 NAME: Final = "stray"  # the name of events that are made of such lines; one that is no JSON is skipped
 _KNOWN: Final = re.compile(rb"(?:data|event|id|retry)?[ \t]*:")
+_ODD_DATA: Final = re.compile(rb"(?!(?-i:data:))[ \t]*data[ \t]*:", re.IGNORECASE)  # which the standard skips
 _ERROR: Final = b"error:"
 _END: Final = re.compile(rb"\r\n|\n|\r(?!$)")
 
@@ -46,6 +47,9 @@ class StrayLines:
         return self._line(line) if line else b""
 
     def _line(self, line: bytes) -> bytes:
+        odd = _ODD_DATA.match(line)
+        if odd:
+            line = b"data:" + line[odd.end() :]
         if self._stray and line.strip() and not _KNOWN.match(line):
             return b"data: %s\n" % line
         before, self._stray = b"\n" if self._stray else b"", False

@@ -57,6 +57,12 @@ _OPEN: Final = re.compile(rf"<({_NAME})(?:\s(?:[^<>]{{0,199}}[^<>/])?)?>")
 _NOTHING: Final = re.compile(rf"<(?:{'|'.join(_THINK)})\s*/>")  # a thought that was left out
 # What may be the beginning of such a tag.
 _OPENS: Final = re.compile(rf"<[a-z0-9.:_]{{0,60}}\s*/?|<(?:{_NAME})\s[^<>]{{0,200}}")
+# A token of a chat template that ends the answer, where a server has left it in the text; or its beginning.
+_END_TOKEN: Final = re.compile(
+    r"(?:<\|(?:im_end|eot_id|eom_id|endoftext|end_of_text|end|eos|END_RESPONSE|END_OF_TURN_TOKEN)\|>"
+    r"|<\uff5cend\u2581of\u2581sentence\uff5c>)\s*\Z"
+)
+_TOKEN: Final = re.compile(r"<(?:[|\uff5c](?:[\w\u2581]{0,24}(?:[|\uff5c](?:>\s*)?)?)?)?\Z")
 _CODE: Final = re.compile(r"`[^`]*`")
 # Closing tags that may stand alone, and the tags that open them.
 _ALONE: Final = {
@@ -213,6 +219,11 @@ class Splitter:
         watched = ENDS if self._marked else () if self.prefix else tuple(_ALONE)
         watched += (self._close,) if self._nested else ()
         keep = 0 if last else _open_end(self._buffer, watched)
+        token = _TOKEN.search(self._buffer)
+        if last:
+            self._buffer = _END_TOKEN.sub("", self._buffer)
+        elif token:
+            keep = max(keep, len(self._buffer) - token.start())
         text, self._buffer = self._buffer[: len(self._buffer) - keep], self._buffer[len(self._buffer) - keep :]
         if self._marked:
             for end in ENDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -117,7 +118,9 @@ class Calls:
                 return same_id[-1]
             if same_id:
                 return None
-        last = next((call for call in reversed(self._calls) if piece.index in (None, call.index)), None)
+        bare = not piece.id and not piece.name  # it can only go on with a call
+        fits = (call for call in reversed(self._calls) if piece.index in (None, call.index))
+        last = next(fits, None) or next((c for c in reversed(self._calls) if bare and c.index is None), None)
         if last is None:
             return None
         if piece.id and last.id:
@@ -181,8 +184,16 @@ class Calls:
 
 def _function_of(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a call's name and arguments; some servers leave out the object around them."""
-    function = raw.get("function") or raw.get("custom")
+    function = decoded(raw.get("function") or raw.get("custom"))
     return function if isinstance(function, Mapping) else {name: raw[name] for name in _OF_FUNCTION if name in raw}
+
+
+def decoded(value: Any) -> Any:
+    """Return an object or a list that a server has encoded as a text; any other value unchanged."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value, strict=False)
+    return value
 
 
 def _piece_of(raw: Mapping[str, Any], place: int | None) -> CallPiece:

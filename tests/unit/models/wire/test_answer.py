@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
 import pytest
@@ -88,6 +89,11 @@ def test_two_calls_stay_two(pieces: list[dict[str, Any]]) -> None:
         [{"tool_calls": [{"index": 0, "id": "a", "type": "custom", "custom": {"name": "shell", "input": ONE}}]}],
         [call({"command": "one"}, "shell", index=0, id="a"), call({"command": "one"}, "shell", index=0, id="a")],
         [call("{}", "shell", index=0, id="a"), call(ONE, index=0)],
+        [call("", "shell", id="a"), call(ONE, index=0)],
+        [{"toolCalls": [{"index": 0, "id": "a", "function": {"name": "shell", "arguments": ONE}}]}],
+        [{"tool_call": {"id": "a", "function": {"name": "shell", "arguments": ONE}}}],
+        [{"tool_calls": json.dumps([{"id": "a", "function": {"name": "shell", "arguments": ONE}}])}],
+        [{"content": [{"type": "tool_use", "id": "a", "name": "shell", "input": {"command": "one"}}]}],
         [call({}, "shell", index=0, id="a"), call(ONE, "shell", index=0, id="a")],
         [call(ONE[:4], "shell", index=0, id="a"), call(ONE[:9], index=0), call(ONE, index=0)],
         [call(ONE[:4], "shell", index=0, id="a"), call(ONE[4:], index=0), call(ONE, index=0)],
@@ -164,6 +170,11 @@ def test_tags_are_found_wherever_they_are_cut() -> None:
         ("[think] about it", "[think] about it"),
         ("<thinkpad>a</thinkpad>", "<thinkpad>a</thinkpad>"),
         ("  indented", "  indented"),
+        ("Hi<|im_end|>", "Hi"),
+        ("Hi<|eot_id|>\n", "Hi"),
+        ("Hi<\uff5cend\u2581of\u2581sentence\uff5c>", "Hi"),
+        ("`<|im_end|>` ends a turn, <|x", "`<|im_end|>` ends a turn, <|x"),
+        ("A line that is <s>struck</s>", "A line that is <s>struck</s>"),
         ("<", "<"),
     ],
 )
@@ -172,7 +183,7 @@ def test_only_a_thought_before_the_answer_is_taken_out(text: str, answer: str) -
         found = said(*({"content": text[at : at + cut]} for at in range(0, len(text), cut)))
         assert found.text == answer, cut
         if answer != text:
-            assert found.prefix + found.text in (text, text.removesuffix("<|return|>")), cut
+            assert found.prefix + found.text in (text, text.removesuffix("<|return|>"), answer), cut
 
 
 @pytest.mark.parametrize(
