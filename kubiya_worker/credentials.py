@@ -104,8 +104,8 @@ def certain(name: str, value: str) -> list[str]:
     shaped = [match[0] for match in _SHAPES.finditer(value)]
     if _ORDINARY.search(name):
         shaped += [match[0] for match in _MIXED.finditer(value) if _is_mixed(match[0])]
-    told = [pair for match in _URL.finditer(value) for pair in _query(match[0])]
-    return list(dict.fromkeys([*shaped, *inner, *told]))
+    pairs = [pair for match in _URL.finditer(value) for pair in _query(match[0])]
+    return list(dict.fromkeys([*shaped, *inner, *pairs]))
 
 
 def in_header(name: str, value: str) -> bool:
@@ -191,8 +191,8 @@ def passwords(text: str) -> Iterator[str]:
         head = re.split(r"[/?#]", rest, maxsplit=1)[0]
         if "@" not in head and not re.search(r":[^:]*[^0-9:][^:]*$", head):
             continue  # no user, or a host and its port: an `@` further on is part of the path
-        told, at, place = rest.rpartition("@") if "@" not in head else _split_last(rest, head)
-        user, colon, password = told.partition(":")
+        credentials, at, place = rest.rpartition("@") if "@" not in head else _split_last(rest, head)
+        user, colon, password = credentials.partition(":")
         if at and colon and password and not any(templates.names(password)):
             others = {user, *re.split(r"[/?#:.,&=]", place), scheme}
             for form in (password, unquote(password)):
@@ -206,8 +206,8 @@ def passwords(text: str) -> Iterator[str]:
 
 
 def _split_last(rest: str, head: str) -> tuple[str, str, str]:
-    told, at, host = head.rpartition("@")
-    return told, at, host + rest[len(head) :]
+    credentials, at, host = head.rpartition("@")
+    return credentials, at, host + rest[len(head) :]
 
 
 def _is_mixed(text: str) -> bool:

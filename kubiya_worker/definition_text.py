@@ -71,8 +71,8 @@ def documents(file: str, text: str) -> Iterator[PlacedDocument]:
             yield PlacedDocument(body, file, lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        told = error.problem or error.context or "cannot be read"
-        raise TextFault(file, mark.line + 1 if mark else 1, f"this is not YAML: {told}") from error
+        problem = error.problem or error.context or "cannot be read"
+        raise TextFault(file, mark.line + 1 if mark else 1, f"this is not YAML: {problem}") from error
     except yaml.YAMLError as error:
         raise TextFault(file, 1, "this is not YAML") from error
     except ValueError as error:  # such as a date that no calendar has

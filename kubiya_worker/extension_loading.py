@@ -62,13 +62,13 @@ def _points() -> tuple[importlib.metadata.EntryPoint, ...]:
 def _entry_point_files() -> Iterator[bytes]:
     for folder in sys.path:
         try:
-            found = [entry.path for entry in os.scandir(folder or ".") if entry.name.endswith(_ABOUT_PACKAGES)]
+            folders = [entry.path for entry in os.scandir(folder or ".") if entry.name.endswith(_ABOUT_PACKAGES)]
         except NotADirectoryError:
             yield GROUP.encode()  # an archive of modules, whose packages only the library can read
         except OSError:
             continue
         else:
-            for path in found:
+            for path in folders:
                 with contextlib.suppress(OSError):  # many have no such file
                     yield (Path(path) / "entry_points.txt").read_bytes()
 

@@ -32,10 +32,10 @@ class HttpAnswer:
 
 async def lookup(host: str, port: int) -> Sequence[addresses.Address]:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        resolved = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise addresses.RequestRefused(f"The name {host} cannot be resolved ({error.strerror or error})") from None
-    return [ipaddress.ip_address(str(entry[4][0])) for entry in found]
+    return [ipaddress.ip_address(str(entry[4][0])) for entry in resolved]
 
 
 def http_errors() -> tuple[type[Exception], ...]:
@@ -72,10 +72,10 @@ async def exchange(
             content=data,
         ) as answer,
     ):
-        got = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in answer.headers}
-        body, cut = await _read(answer, got.get("content-encoding", ""), limit)
+        received_headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in answer.headers}
+        body, cut = await _read(answer, received_headers.get("content-encoding", ""), limit)
         reason = answer.extensions.get("reason_phrase", b"").decode("latin-1")
-        return HttpAnswer(answer.status, reason, got, body, cut, target.url)
+        return HttpAnswer(answer.status, reason, received_headers, body, cut, target.url)
 
 
 def _wire_url(target: addresses.Target) -> str:

@@ -22,8 +22,8 @@ def spare_loopback(environ: MutableMapping[str, str]) -> None:
     """Keep all clients of this process from using a proxy for this machine's own addresses, if a proxy is set."""
     if not any(environ.get(name) or environ.get(name.upper()) for name in PROXIES):
         return
-    given = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    listed = [name.strip() for name in given.split(",") if name.strip()]
+    exceptions = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    listed = [name.strip() for name in exceptions.split(",") if name.strip()]
     if "*" in listed:
         return
     spared = ",".join(dict.fromkeys((*listed, *LOOPBACK)))
@@ -36,8 +36,8 @@ def proxy_for(url: str) -> str | None:
         return None
     from requests.utils import get_environ_proxies, select_proxy  # slow to import, and not needed by every start
 
-    given = select_proxy(url, get_environ_proxies(url))
-    return _normal(given, url) if given else None
+    proxy = select_proxy(url, get_environ_proxies(url))
+    return _normal(proxy, url) if proxy else None
 
 
 def _names_any(environ: Mapping[str, str]) -> bool:
@@ -47,9 +47,9 @@ def _names_any(environ: Mapping[str, str]) -> bool:
 
 def _normal(given: str, url: str) -> str:
     """Return a proxy as a URL; `url` is the address it is for. Raises ConfigurationError."""
-    found = given if "://" in given else f"http://{given}"
+    address = given if "://" in given else f"http://{given}"
     try:
-        parts = urlsplit(found)
+        parts = urlsplit(address)
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port = None, None
@@ -63,4 +63,4 @@ def _normal(given: str, url: str) -> str:
             f"The proxy {parts.scheme}://{host} is of no use for {url}: only http:// and https:// proxies are",
             remedy=f"Set HTTPS_PROXY or HTTP_PROXY to such a one, or list {urlsplit(url).hostname} in NO_PROXY",
         )
-    return found
+    return address

@@ -13,14 +13,14 @@ WITHIN: Final = 5.0  # seconds to connect and to write
 
 def line(pid: int, queue_id: str, control_plane_url: str, worker_dir: str, now: datetime | None = None) -> bytes:
     """Return the line. `pid` is the process to signal: the worker, or the supervisor over it."""
-    told = {
+    fields = {
         "pid": pid,
         "queue_id": queue_id,
         "control_plane_url": control_plane_url,
         "worker_dir": worker_dir,
         "start_time": (now or datetime.now(UTC)).isoformat(),
     }
-    return json.dumps(told).encode() + b"\n"
+    return json.dumps(fields).encode() + b"\n"
 
 
 def send(path: str, told: bytes) -> None:

@@ -62,8 +62,8 @@ class Recording:
         """Return the model's answer number `number` (from 0) in an execution of an agent that began with `task`."""
         run = self._given.get(execution_id)
         if run is None:
-            taken = [id(each) for each in self._given.values()]
-            own = [each for each in self._runs if each["agent"] == agent and id(each) not in taken]
+            played = [id(each) for each in self._given.values()]
+            own = [each for each in self._runs if each["agent"] == agent and id(each) not in played]
             fitting = [each for each in own if each.get("task") == task]
             run = (fitting or own or [{"steps": []}])[0]
             self._given[execution_id] = run

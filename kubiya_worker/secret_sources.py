@@ -55,13 +55,13 @@ class Variables:
 
     def read(self, reference: str) -> str:
         self.check(reference)
-        found = self._environ.get(reference)
-        if not found:
+        variable = self._environ.get(reference)
+        if not variable:
             raise ConfigurationError(
                 f"The variable {reference} is not set where it is read",
                 remedy="Set it in the environment of the program that reads the secret, and restart that program",
             )
-        return found
+        return variable
 
 
 class Files:
@@ -77,19 +77,19 @@ class Files:
         path = self._path(reference)
         try:
             with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                found = file.read(LARGEST + 1).decode()
+                content = file.read(LARGEST + 1).decode()
         except OSError as error:
             raise ConfigurationError(
                 f"file:{reference} cannot be read: {error.strerror}", remedy=_CHECK_FILE
             ) from error
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"file:{reference} is not text", remedy="Save it as UTF-8") from error
-        if len(found) > LARGEST:
+        if len(content) > LARGEST:
             raise ConfigurationError(
                 f"file:{reference} has more than {LARGEST:,} characters",
                 remedy="Name a file that holds the secret alone",
             )
-        return found.removesuffix("\n").removesuffix("\r")
+        return content.removesuffix("\n").removesuffix("\r")
 
     def _path(self, reference: str) -> Path:
         if self._folder is None:
@@ -140,12 +140,12 @@ class Vault:
             raise Unavailable(
                 f"Vault answers {answer.status_code} for vault:{reference}", remedy="Ask the server: vault status"
             )
-        found = _field(answer, field)
-        if found is None:
+        secret = _field(answer, field)
+        if secret is None:
             raise ConfigurationError(
                 f"vault:{reference}: the secret has no field of text with this name", remedy="Check the name after #"
             )
-        return found
+        return secret
 
     def _headers(self) -> dict[str, str]:
         token, file = self._environ.get("VAULT_TOKEN", ""), self._environ.get("VAULT_TOKEN_FILE", "")
@@ -161,10 +161,10 @@ class Vault:
 def _field(answer: Any, name: str) -> str | None:
     """Return a field of the secret in an answer of KV version 2: {data: {data: {FIELD: TEXT}, metadata: {…}}}."""
     try:
-        found = answer.json()["data"]["data"][name]
+        secret = answer.json()["data"]["data"][name]
     except (ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, str) and found else None
+    return secret if isinstance(secret, str) and secret else None
 
 
 class Sources:

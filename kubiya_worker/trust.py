@@ -81,9 +81,9 @@ def use_ca_bundle_of_environment(environ: MutableMapping[str, str]) -> None:
 
 def bundle(environ: Mapping[str, str]) -> str | None:
     """Return the CA file or folder to use; None when this host has none and the libraries use their own."""
-    given = next((environ[name] for name in (*VARIABLES, "SSL_CERT_DIR") if environ.get(name)), None)
-    if given:
-        return given
+    configured = next((environ[name] for name in (*VARIABLES, "SSL_CERT_DIR") if environ.get(name)), None)
+    if configured:
+        return configured
     import ssl
 
     known = ssl.get_default_verify_paths()

@@ -55,8 +55,8 @@ def _set_format(context: calls.Context, definition: Definition) -> None:
     except ValueError as error:
         raise ConfigurationError(str(error), remedy="See docs/models.md, Structured answers") from error
     if context.response_format is not None:
-        told = structured.instruction(context.response_format)
-        context.system_prompt = "\n\n".join(filter(None, (context.system_prompt, told)))
+        instruction = structured.instruction(context.response_format)
+        context.system_prompt = "\n\n".join(filter(None, (context.system_prompt, instruction)))
 
 
 class BeginActivities:
@@ -248,13 +248,13 @@ class BeginActivities:
         templated = [server.templated for server in configured]
         secrets = await secrets_for(self._runtime, execution_id, context, templated)
         workspace = workspace_of(self._runtime, execution_id, context)
-        taken = [spec.name for spec in others]
+        names_in_use = [spec.name for spec in others]
         discovery = await mcp.discover(
             configured,
             self._runtime.mcp,
             variables,
             workspace,
-            taken,
+            names_in_use,
             owner=execution_id,
             patience=BEGIN_PATIENCE,
             secrets=secrets,

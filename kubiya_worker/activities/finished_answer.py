@@ -76,17 +76,17 @@ def _message(
     call: calls.ModelInput, reply: ModelReply, conversation: Sequence[m.Message], redactor: Redactor
 ) -> m.Message:
     """Return the assistant message. Ids of tool calls are made unique, as providers repeat them."""
-    taken = {c["id"] for message in conversation for c in message.get("tool_calls") or []}
+    call_ids = {c["id"] for message in conversation for c in message.get("tool_calls") or []}
     tool_calls: list[m.ToolCall] = []
     for asked in redactor.value(reply.tool_calls):
         call_id = (
             asked["id"]
-            if asked["id"] and asked["id"] not in taken and not call.trimmed  # then not all are known
+            if asked["id"] and asked["id"] not in call_ids and not call.trimmed  # then not all are known
             else f"{asked['id'] or 'call'}_{call.turn}_{call.step}"
         )
-        while call_id in taken:
+        while call_id in call_ids:
             call_id += "_"
-        taken.add(call_id)
+        call_ids.add(call_id)
         tool_calls.append({**asked, "id": call_id})
     message: m.Message = {
         "role": "assistant",

@@ -42,8 +42,8 @@ async def bring(
         return ""
     log.warning("run_files.not_brought execution_id=%s left=%d error=%s", execution_id, left, error or "none")
     why = f": {error}" if error else ": they are too many, too large, or the time was up"
-    what = f"{left} of the files" if left else "The files"
-    return f"{what} of the run that it is a fork of are not in its workspace{why}"
+    missing_files = f"{left} of the files" if left else "The files"
+    return f"{missing_files} of the run that it is a fork of are not in its workspace{why}"
 
 
 def _bring(

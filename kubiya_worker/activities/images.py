@@ -25,13 +25,13 @@ def with_images(messages: Sequence[m.Message], workspace: Path) -> list[m.Messag
     shown: list[m.Message] = []
     left, room = MOST, ALL_BYTES
     for message in reversed(messages):
-        found: list[tuple[str, bytes]] = []
+        images: list[tuple[str, bytes]] = []
         for image in _named(message):
             data = results.read(workspace, image["path"], min(BYTES, room)) if left > 0 else None
             if data:
-                found.append((image["type"], data))
+                images.append((image["type"], data))
                 left, room = left - 1, room - len(data)
-        shown.append({**message, DATA: found} if found else message)
+        shown.append({**message, DATA: images} if images else message)
     return shown[::-1]
 
 
@@ -43,5 +43,5 @@ def any_images(messages: Sequence[m.Message]) -> bool:
 def _named(message: m.Message) -> list[dict[str, str]]:
     named: Any = message.get("images")
     listed = named if isinstance(named, list) and message.get("role") == "tool" else []
-    found = [image for image in listed if isinstance(image, dict) and isinstance(image.get("path"), str)]
-    return [image for image in found if image.get("type") in m.IMAGE_TYPES]
+    stored_images = [image for image in listed if isinstance(image, dict) and isinstance(image.get("path"), str)]
+    return [image for image in stored_images if image.get("type") in m.IMAGE_TYPES]

@@ -47,7 +47,7 @@ class JobActivities:
     @activity.defn(name=names.END_JOB_EXECUTION)
     async def end_job_execution(self, end: calls.JobEnd) -> None:
         """Report the outcome of a job's run. A job that was deleted meanwhile gets no report."""
-        told = {"status": end.status, "duration_ms": end.duration_ms, "error_message": end.error}
-        body = {name: value for name, value in told.items() if value is not None}
+        fields = {"status": end.status, "duration_ms": end.duration_ms, "error_message": end.error}
+        body = {name: value for name, value in fields.items() if value is not None}
         status = writes.job_status(end.execution_id, end.job_id, **body)
         await as_fault(self._runtime.delivery.required(status))

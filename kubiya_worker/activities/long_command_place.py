@@ -21,13 +21,13 @@ def of(
         return None
     info, host = activity.info(), runtime.hostname
     own = names.host_queue(runtime.task_queue, folders.place_id(runtime.long_commands)) if asked.places else ""
-    told = next((x for x in info.heartbeat_details if isinstance(x, dict)), {})
+    details = next((x for x in info.heartbeat_details if isinstance(x, dict)), {})
     return LongCommandsPlace(
         root=runtime.long_commands,
         host=host,
         workflow_id=info.workflow_id or "",
         attempt=info.attempt,
-        before=(str(told.get("host") or ""), str(told.get("place") or "")),
+        before=(str(details.get("host") or ""), str(details.get("place") or "")),
         announce=lambda place: announce({"host": host, "place": place}),
         may_wait=asked.may_wait,
         left=asked.wait.seconds if asked.wait else None,

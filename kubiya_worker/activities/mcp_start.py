@@ -22,9 +22,9 @@ class ServerActivities:
         runtime, execution_id = self._runtime, call.execution_id
         async with heartbeats():
             context = await context_of(runtime, execution_id, call.tools_version)
-            found = await look(runtime, execution_id, context, [call.server])
+            discovery = await look(runtime, execution_id, context, [call.server])
             redactor = await redactor_for(runtime, execution_id, context)
-            reason = redactor.text(found.missing.get(call.server, ""))
+            reason = redactor.text(discovery.missing.get(call.server, ""))
             publisher = runtime.publisher(call, context)
             async with publisher as out:
                 if reason:
@@ -32,12 +32,12 @@ class ServerActivities:
                     line = servers.message_of(entry)
                     activity.logger.warning("mcp.unavailable %s", line)
                     out.emit(servers.notice(f"degraded:{execution_id}:{call.server}", execution_id, line, entry))
-                for number, text in enumerate(map(redactor.text, found.notices)):
+                for number, text in enumerate(map(redactor.text, discovery.notices)):
                     event_id = f"notice:{execution_id}:{call.server}:{number}"
                     out.emit(servers.notice(event_id, execution_id, text))
         return calls.ServerResult(
-            tools=[spec.wire() for spec in found.specs],
-            briefing=redactor.text(found.briefing),
+            tools=[spec.wire() for spec in discovery.specs],
+            briefing=redactor.text(discovery.briefing),
             missing=reason,
             refused=bool(reason) and call.required,
             undelivered=publisher.outcome.undelivered,

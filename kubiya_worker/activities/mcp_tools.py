@@ -31,12 +31,12 @@ async def look(runtime: Runtime, execution_id: str, context: calls.Context, want
     others = [str(tool["name"]) for tool in context.tools if tool.get("server") not in wanted]
     workspace = workspace_of(runtime, execution_id, context)
     try:
-        found = await mcp.discover(
+        discovery = await mcp.discover(
             asked, runtime.mcp, variables, workspace, others, owner=execution_id, secrets=secrets
         )
     except ConfigurationError as error:  # it is `required`
         return DiscoveredTools(missing=dict.fromkeys(wanted, error.line()))
-    return replace(found, specs=[spec for spec in found.specs if restrictions.permits(context.denials, spec)])
+    return replace(discovery, specs=[spec for spec in discovery.specs if restrictions.permits(context.denials, spec)])
 
 
 async def relisted(runtime: Runtime, execution_id: str, context: calls.Context) -> dict[str, list[dict[str, Any]]]:
@@ -46,9 +46,11 @@ async def relisted(runtime: Runtime, execution_id: str, context: calls.Context) 
         return {}
     try:
         async with asyncio.timeout(RELIST):
-            found = await look(runtime, execution_id, context, changed)
+            discovery = await look(runtime, execution_id, context, changed)
     except Exception as error:  # the step that is under way goes on with the tools that are known
         activity.logger.warning("mcp.not_listed %s: %s: %s", ", ".join(changed), type(error).__name__, error)
         return {}
-    fresh = [spec.wire() for spec in found.specs]
-    return {name: [tool for tool in fresh if tool["server"] == name] for name in changed if name not in found.missing}
+    fresh = [spec.wire() for spec in discovery.specs]
+    return {
+        name: [tool for tool in fresh if tool["server"] == name] for name in changed if name not in discovery.missing
+    }

@@ -58,19 +58,19 @@ class EventPacing:
 
     def take(self, queue: list[ev.Event]) -> list[ev.Event]:
         """Return the events to send now, joined and counted."""
-        taken: list[ev.Event] = []
+        batch: list[ev.Event] = []
         for event in joined(queue):
             if event["event_type"] in TEXT:
                 if self.left <= (0 if event["event_type"] == ev.MESSAGE_CHUNK else 1):
                     continue
                 self.left -= 1
                 self.texts += 1
-            taken.append(event)
+            batch.append(event)
         now = self._clock()
         while self._began is not None and self._began + self._due() <= now and self._due() <= LONGEST:
             self._times += 1
-        self.count += len(taken)
-        return taken
+        self.count += len(batch)
+        return batch
 
 
 def joined(events: Sequence[ev.Event]) -> list[ev.Event]:

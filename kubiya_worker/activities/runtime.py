@@ -119,8 +119,8 @@ class Runtime:
         workflow_id = self.workflows.get(execution_id)
         if workflow_id is None:
             return False
-        found = await self.temporal.get_workflow_handle(workflow_id).describe()
-        return found.status is not WorkflowExecutionStatus.RUNNING
+        description = await self.temporal.get_workflow_handle(workflow_id).describe()
+        return description.status is not WorkflowExecutionStatus.RUNNING
 
     @cached_property
     def files(self) -> RunFileCopies:

@@ -41,13 +41,13 @@ async def session_writes(
                 return []
             stored = [x for x in earlier if str(x.get("message_id")) not in again] + stored
         return [writes.session(execution_id, stored, **about)]
-    made: list[Write] = []
+    group: list[Write] = []
     at = 0
-    while at < len(stored) or not made:
+    while at < len(stored) or not group:
         part = m.page(stored, at, PART_BYTES)
-        made.append(writes.session(execution_id, part, first=first + at, **about))
+        group.append(writes.session(execution_id, part, first=first + at, **about))
         at += max(1, len(part))
-    return made
+    return group
 
 
 def to_session(message: m.Message) -> dict[str, Any]:

@@ -231,8 +231,8 @@ async def parse(call: ToolCall) -> None:
         message = await message_of(call.runtime, asked.execution_id, asked.message_id)
         raw = next(str(c["arguments"]) for c in message["tool_calls"] if c["id"] == asked.tool_execution_id)
     try:
-        given = parse_arguments(ask_person.answered(spec) if spec.asks and asked.grant is not None else spec, raw)
-        call.arguments = expanded(call.tool, given)
+        arguments = parse_arguments(ask_person.answered(spec) if spec.asks and asked.grant is not None else spec, raw)
+        call.arguments = expanded(call.tool, arguments)
     except ToolArgumentsError as error:
         raise NotRun(str(error)) from None
 

@@ -100,10 +100,10 @@ def ls(filters: RecordFilters, lines: int, output: str) -> None:
 
 def _line(record: dict[str, Any], paint: Paint) -> str:
     """Return a record in one line: number, time, who, what, and the fields that changed."""
-    thing, place = record.get("object") or {}, record.get("from") or {}
+    subject, place = record.get("object") or {}, record.get("from") or {}
     name = one_line(_who(record), 40)
     address = f" from {place['address']}" if place.get("address") else ""
-    about = one_line(str(thing.get("name") or thing.get("id") or ""), 60)
+    about = one_line(str(subject.get("name") or subject.get("id") or ""), 60)
     refused = f"  refused: {record.get('detail')}" if record.get("outcome") == "refused" else ""
     head = f"{record.get('seq')}  {str(record.get('at'))[:19]}Z  {name}{address}  "
     deed = paint.bold(f"{record.get('action')} {about}")

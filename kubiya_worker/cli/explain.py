@@ -27,15 +27,15 @@ def explain(path: str, output: str) -> None:
 
     Example: kubiya explain agent.llm_config
     """
-    found = explained.at(path)
+    explanation = explained.at(path)
     if output in (tables.JSON, tables.YAML):
-        tables.dump(_object(found), output)
+        tables.dump(_object(explanation), output)
     elif output != tables.TEXT:
-        rows = [{"field": each.name, "type": each.kind, "about": each.about} for each in found.fields]
+        rows = [{"field": each.name, "type": each.kind, "about": each.about} for each in explanation.fields]
         tables.show(rows, (field("field"), field("type"), field("about", most=80)), output)
     else:
         width = min(shutil.get_terminal_size((_WIDEST, 24)).columns, _WIDEST)
-        print("\n".join(lines(found, Paint.for_stream(sys.stdout), width)))
+        print("\n".join(lines(explanation, Paint.for_stream(sys.stdout), width)))
 
 
 def lines(found: Explained, paint: Paint, width: int) -> list[str]:

@@ -132,8 +132,8 @@ def ls(everything: bool, queue: str | None, output: str) -> None:
     api = connect()
     rows = [key for key in KeysApi(api).all() if everything or key.get("status") == "active"]
     if queue:
-        one = QueuesApi(api).find(queue)
-        rows = [key for key in rows if _reaches(key, one)]
+        chosen = QueuesApi(api).find(queue)
+        rows = [key for key in rows if _reaches(key, chosen)]
     if output != "text":
         tables.show(rows, COLUMNS, output, none="There are no keys.")
         return

@@ -220,8 +220,8 @@ def _help(noun: Noun, text: str, example: str) -> str:
 
 def removed(change: Mapping[str, Any]) -> None:
     """Say what was deleted, and what was ended with it."""
-    for one in change.get("ended") or []:
-        print(f"{one.get('kind')}/{one_line(str(one.get('name') or one.get('id')), 80)}  {one.get('now')}")
+    for ended in change.get("ended") or []:
+        print(f"{ended.get('kind')}/{one_line(str(ended.get('name') or ended.get('id')), 80)}  {ended.get('now')}")
     print(f"{str(change.get('kind')).lower()}/{one_line(str(change.get('name')), 60)}  deleted")
 
 

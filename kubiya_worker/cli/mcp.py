@@ -183,8 +183,8 @@ def _here(each: mcp_configured.Configured, tool: str, arguments: str) -> dict[st
     outcome = redactor.value(trial.wire())
     secrets = sorted(templates.secrets_in(each.raw)) if each.tested_at and not outcome["ok"] else []
     if secrets:
-        way = f"kubiya mcp test {each.name} --queue QUEUE"
-        notice = f"This host is given no secrets ({', '.join(secrets)}); a worker is: {way}"
+        command = f"kubiya mcp test {each.name} --queue QUEUE"
+        notice = f"This host is given no secrets ({', '.join(secrets)}); a worker is: {command}"
         outcome["notices"] = [*outcome["notices"], notice]
     return {**outcome, "queue": None, "host": socket.gethostname()}
 

@@ -263,8 +263,8 @@ class Renderer:
         return out
 
     def _flush_possible_answer(self) -> str:
-        held, self._possible_answer = self._possible_answer.strip(), ""
-        return self._line(self._paint.dim(clean(held))) if held else ""
+        answer, self._possible_answer = self._possible_answer.strip(), ""
+        return self._line(self._paint.dim(clean(answer))) if answer else ""
 
     def _reset(self, data: dict[str, Any]) -> str:
         message_id = str(data.get("message_id"))

@@ -85,14 +85,14 @@ def ls(output: str) -> None:
         print("There are no secrets.", file=sys.stderr)
         return
     paint = Paint.for_stream(sys.stdout)
-    for one in rows:
-        by = one_line(str((one.get("updated_by") or {}).get("name") or "somebody"), 60)
-        used = f"used {age(one['used_at'])} ago" if one.get("used_at") else "never used"
-        source = f"  from {one_line(one['source'], 100)}" if one.get("source") else ""
-        facts = f"set by {by} {age(one.get('updated_at'))} ago, {used}"
-        print(f"{paint.bold(str(one.get('name')))}{source}  {paint.dim(facts)}")
-        if one.get("used_by"):
-            print(f"    {one_line(_users(one['used_by']), 200)}")
+    for secret in rows:
+        by = one_line(str((secret.get("updated_by") or {}).get("name") or "somebody"), 60)
+        used = f"used {age(secret['used_at'])} ago" if secret.get("used_at") else "never used"
+        source = f"  from {one_line(secret['source'], 100)}" if secret.get("source") else ""
+        facts = f"set by {by} {age(secret.get('updated_at'))} ago, {used}"
+        print(f"{paint.bold(str(secret.get('name')))}{source}  {paint.dim(facts)}")
+        if secret.get("used_by"):
+            print(f"    {one_line(_users(secret['used_by']), 200)}")
 
 
 @secrets.command()

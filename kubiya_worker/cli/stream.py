@@ -138,10 +138,10 @@ class Follower:
                 pass
         except BlockingIOError:
             pass
-        taken = []
+        batch = []
         while self._frames:
-            taken.append(self._frames.popleft())
-        return taken
+            batch.append(self._frames.popleft())
+        return batch
 
     def _put(self, frame: Frame) -> None:
         self._frames.append(frame)

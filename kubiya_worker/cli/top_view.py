@@ -63,8 +63,8 @@ def cost(look: Look, _: float) -> str:
 def event_lag(look: Look, _: float) -> str:
     """Return the age of events when they are sent; `+N` counts events that were refused and are kept by workflows."""
     lag = total(look.samples, "kubiya_worker_event_lag_seconds")
-    held = total(look.samples, "kubiya_worker_events_held_total") or 0
-    return "" if lag is None else f"{moment(lag)}{f' +{count(held)}' if held else ''}"
+    held_events = total(look.samples, "kubiya_worker_events_held_total") or 0
+    return "" if lag is None else f"{moment(lag)}{f' +{count(held_events)}' if held_events else ''}"
 
 
 def polls(look: Look, _: float) -> str:

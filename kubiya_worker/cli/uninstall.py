@@ -120,14 +120,14 @@ def _stop_workers() -> None:
 
 def _remove_services(everything: list[Belonging]) -> int:
     code = EX_OK
-    for one in everything:
-        if one.kind != SERVICE:
+    for item in everything:
+        if item.kind != SERVICE:
             continue
-        system = one.path.parent == systemd_unit.unit_file("x", system=True).parent
-        queue, _, instance = one.path.stem.removeprefix("kubiya-worker-").partition("@")
+        system = item.path.parent == systemd_unit.unit_file("x", system=True).parent
+        queue, _, instance = item.path.stem.removeprefix("kubiya-worker-").partition("@")
         try:
             if not _may(system):
-                raise TemporaryFailure(f"{one.path} was not touched", remedy="sudo kubiya uninstall --yes")
+                raise TemporaryFailure(f"{item.path} was not touched", remedy="sudo kubiya uninstall --yes")
             systemd.uninstall(queue, int(instance or 1), system=system, say=print)
         except WorkerError as error:
             print(f"kubiya uninstall: {error.line()}", file=sys.stderr)

@@ -48,9 +48,9 @@ def install(
 
     configured = resolved(flags, config)
     homes.find(configured.queue_id, instance)  # refuses an invalid name
-    taken = service_plan.taken_over(configured, origins(flags, os.environ, config), os.environ)
-    service_definition = service_plan.service_of(configured, taken, sys.executable, instance=instance, system=system)
-    for note in taken.notes:
+    plan = service_plan.taken_over(configured, origins(flags, os.environ, config), os.environ)
+    service_definition = service_plan.service_of(configured, plan, sys.executable, instance=instance, system=system)
+    for note in plan.notes:
         _print_event(note)
     mac = sys.platform == "darwin"
     if print_only:

@@ -88,8 +88,8 @@ def list_(as_json: bool, output: str) -> None:
     stacks = [stack] if stack else []
     facts = [*(row.as_json() for row in reports), *(row.as_json() for row in boxes), *(row.as_json() for row in stacks)]
     if as_json:
-        for one in facts:
-            print(json.dumps(one, ensure_ascii=False))
+        for fact in facts:
+            print(json.dumps(fact, ensure_ascii=False))
         return
     if output in (tables.JSON, tables.YAML):
         tables.dump(facts, output)

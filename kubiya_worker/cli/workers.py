@@ -95,8 +95,8 @@ def ls(queue: str | None, output: str) -> None:
     Example: kubiya workers ls --queue default -o wide
     """
     api = connect()
-    one = QueuesApi(api).find(queue)["id"] if queue else None
-    shown = [each for each in _all(api) if one in (None, each["queue_id"])]
+    queue_id = QueuesApi(api).find(queue)["id"] if queue else None
+    shown = [each for each in _all(api) if queue_id in (None, each["queue_id"])]
     tables.show(shown, COLUMNS, output, none="No worker is alive.")
 
 

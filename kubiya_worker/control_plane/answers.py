@@ -61,15 +61,15 @@ class Answers:
         be taken for "there is no restriction".
         """
         try:
-            found = self.call("GET", path, timeout=READ_TIMEOUT)
+            answer = self.call("GET", path, timeout=READ_TIMEOUT)
         except errors.ControlPlaneError as error:
             if error.status == 404:
                 return none
             raise
-        if not isinstance(found, type(none)):
-            kind = type(found).__name__
+        if not isinstance(answer, type(none)):
+            kind = type(answer).__name__
             raise errors.Unreachable(f"GET {path} is answered with the type {kind}", remedy="It is tried again")
-        return found
+        return answer
 
     def optional(self, path: str, default: Any) -> Any:
         """Get an object or a list that may be missing. Return `default` unless there is one of its type; raise only in

@@ -82,8 +82,8 @@ class ControlPlane:
 
     def heartbeat(self, worker_id: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Send a heartbeat. The answer of a published control plane says nothing."""
-        found = self._call("POST", f"/workers/{quote(worker_id, safe='')}/heartbeat", payload, timeout=(5.0, 10.0))
-        return found if isinstance(found, dict) and names.FEATURE_WISHES in self.features else {}
+        answer = self._call("POST", f"/workers/{quote(worker_id, safe='')}/heartbeat", payload, timeout=(5.0, 10.0))
+        return answer if isinstance(answer, dict) and names.FEATURE_WISHES in self.features else {}
 
     def disconnect(
         self, worker_id: str, *, reason: str, exit_code: int | None = None, error_message: str | None = None
@@ -104,21 +104,21 @@ class ControlPlane:
         return self._answers.object("GET", f"/worker-queues/{quote(queue_id, safe='')}")
 
     def queue_config(self, queue_id: str) -> dict[str, Any]:
-        found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/config", timeout=(2.0, 5.0))
-        return found if isinstance(found, dict) else {}
+        answer = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/config", timeout=(2.0, 5.0))
+        return answer if isinstance(answer, dict) else {}
 
     def approvals_waiting(self, queue_id: str) -> int | None:
         """Return the number of open approvals of the queue; None where the control plane does not count them."""
-        found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/metrics", timeout=(5.0, 10.0))
-        number = found.get("approvals_waiting") if isinstance(found, dict) else None
+        metrics = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/metrics", timeout=(5.0, 10.0))
+        number = metrics.get("approvals_waiting") if isinstance(metrics, dict) else None
         return number if isinstance(number, int) else None
 
     def queue_executions(self, queue_id: str) -> list[dict[str, Any]]:
         """Return the newest few executions of the queue, of any status."""
-        found = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/executions?limit=5&status=all")
-        if isinstance(found, dict):
-            found = next((v for v in found.values() if isinstance(v, list)), [])
-        return lenient.only_objects(found)
+        answer = self._call("GET", f"/worker-queues/{quote(queue_id, safe='')}/executions?limit=5&status=all")
+        if isinstance(answer, dict):
+            answer = next((v for v in answer.values() if isinstance(v, list)), [])
+        return lenient.only_objects(answer)
 
     def delete_queue(self, queue_id: str) -> None:
         self._call("DELETE", f"/worker-queues/{quote(queue_id, safe='')}", timeout=(2.0, 5.0))
@@ -182,9 +182,9 @@ class ControlPlane:
         Not every control plane accepts a name in place of an id; then the list of all is searched.
         """
         path = f"/{kind}s"
-        found = dict(self._answers.optional(f"{path}/{quote(key, safe='')}", {}))
-        if found:
-            return found
+        entity = dict(self._answers.optional(f"{path}/{quote(key, safe='')}", {}))
+        if entity:
+            return entity
         entities = self._answers.optional(path, [])
         namesakes = (x for x in lenient.only_objects(entities) if str(x.get("name") or "").lower() == key.lower())
         return dict(next(namesakes, {}))
@@ -216,8 +216,8 @@ class ControlPlane:
 
     def run_files(self, execution_id: str) -> list[dict[str, Any]]:
         """Return the files of an execution that are stored: {path, size, sha256, refused}."""
-        found = self._call("GET", f"/executions/{quote(execution_id, safe='')}/files", timeout=READ_TIMEOUT)
-        return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+        answer = self._call("GET", f"/executions/{quote(execution_id, safe='')}/files", timeout=READ_TIMEOUT)
+        return [each for each in answer if isinstance(each, dict)] if isinstance(answer, list) else []
 
     def run_file(self, execution_id: str, path: str, most: int) -> bytes:
         """Return what is in a stored file of an execution, at most `most` bytes. Raises ControlPlaneError."""
@@ -246,8 +246,8 @@ class ControlPlane:
 
     def approvals_of(self, execution_id: str) -> list[dict[str, Any]]:
         """Return the newest requests for approval of an execution, newest first."""
-        found = self._call("GET", f"/approvals?execution_id={quote(execution_id, safe='')}&limit=200")
-        return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+        answer = self._call("GET", f"/approvals?execution_id={quote(execution_id, safe='')}&limit=200")
+        return [row for row in answer if isinstance(row, dict)] if isinstance(answer, list) else []
 
     def resolve_approvers(self, question: dict[str, Any]) -> dict[str, Any]:
         """Return who may decide on a tool call, by the rules of now: {rule_id?, rule?, approver_emails, …}."""

@@ -38,8 +38,8 @@ class Contexts:
         if names.FEATURE_CONTEXT not in self._features():
             return None
         path = f"{urlsplit(self._base_url).path}{API}/executions/{quote(execution_id, safe='')}/context"
-        told = await connections.call("GET", path, b"")
-        return told if isinstance(told, dict) and isinstance(told.get("approval_rules"), list) else None
+        answer = await connections.call("GET", path, b"")
+        return answer if isinstance(answer, dict) and isinstance(answer.get("approval_rules"), list) else None
 
     def execution_parts(self, execution_id: str) -> dict[str, Any]:
         """Return {execution, session, approval_rules}: the parts that do not depend on the agent or team."""
@@ -79,17 +79,17 @@ class Contexts:
         """
         if names.FEATURE_AUTHORITY in self._features():
             path = f"/authority?kind={kind}&entity={quote(entity_id, safe='')}"
-            told = _with_rules(self._answers.object("GET", path, timeout=OPTIONAL_TIMEOUT), "rules")
-            stopped = told.get("stopped") or None
+            answer = _with_rules(self._answers.object("GET", path, timeout=OPTIONAL_TIMEOUT), "rules")
+            stopped = answer.get("stopped") or None
             if stopped is not None and not isinstance(stopped, dict):
                 stopped = {"reason": str(stopped)}
-            return {**told, "skills": _skills(told.get("skills")), "stopped": stopped}
+            return {**answer, "skills": _skills(answer.get("skills")), "stopped": stopped}
         skills: list[Any] | None = None
         try:
-            found = self._answers.call(
+            answer = self._answers.call(
                 "GET", f"/skills/associations/{kind}s/{entity_id}/skills/resolved", timeout=OPTIONAL_TIMEOUT
             )
-            skills = _skills(found)
+            skills = _skills(answer)
         except errors.ControlPlaneError as error:
             if error.outage:
                 raise

@@ -19,9 +19,9 @@ _SUSPECT: Final = re.compile(rb"\\u(0000|[dD][89a-fA-F])|NaN|Infinity")
 
 def encoded(body: Any) -> bytes:
     """Return the body as JSON that can be stored, in ASCII."""
-    made = _quickly(body)
-    if made is not None:
-        return made
+    encoded = _quickly(body)
+    if encoded is not None:
+        return encoded
     data = _dumped(body)
     return _dumped(storable(body)) if _SUSPECT.search(data) else data
 
@@ -46,10 +46,10 @@ def _quickly(body: Any) -> bytes | None:
     if to_json is None:
         return None
     try:
-        made: bytes = to_json(body, fallback=str, inf_nan_mode="null")
+        encoded: bytes = to_json(body, fallback=str, inf_nan_mode="null")
     except ValueError:  # half a surrogate pair, or a value that is nested too deep for it
         return None
-    return made if made.isascii() and b"\\u0000" not in made else None
+    return encoded if encoded.isascii() and b"\\u0000" not in encoded else None
 
 
 def _dumped(body: Any) -> bytes:

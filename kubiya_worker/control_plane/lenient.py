@@ -33,10 +33,10 @@ def flag(value: Any, default: bool) -> bool:
 def number(value: Any, default: float) -> float:
     """Return a finite number, also one in a text; `default` for anything else."""
     try:
-        found = default if isinstance(value, bool) else float(value)
+        number = default if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         return default
-    return found if math.isfinite(found) else default
+    return number if math.isfinite(number) else default
 
 
 def text(value: Any, default: str = "") -> str:
@@ -48,25 +48,25 @@ def text(value: Any, default: str = "") -> str:
 
 def an_object(value: Any, what: str) -> dict[str, Any]:
     """Return an object, empty for null; JSON in a text is read. Raise ConfigurationError for anything else."""
-    found = _read(value)
-    if found is None or found == "":
+    parsed = _read(value)
+    if parsed is None or parsed == "":
         return {}
-    if not isinstance(found, dict):
-        raise ConfigurationError(f"{what} is {_kind(found)}, not an object", remedy=REMEDY)
-    return found
+    if not isinstance(parsed, dict):
+        raise ConfigurationError(f"{what} is {_kind(parsed)}, not an object", remedy=REMEDY)
+    return parsed
 
 
 def objects(value: Any, what: str) -> list[dict[str, Any]]:
     """Return a list of objects, empty for null; JSON in a text is read. Raise ConfigurationError for anything else."""
-    found = _read(value)
-    if found is None or found == "":
+    parsed = _read(value)
+    if parsed is None or parsed == "":
         return []
-    if not isinstance(found, list):
-        raise ConfigurationError(f"{what} is {_kind(found)}, not a list of objects", remedy=REMEDY)
-    for place, each in enumerate(found, 1):
+    if not isinstance(parsed, list):
+        raise ConfigurationError(f"{what} is {_kind(parsed)}, not a list of objects", remedy=REMEDY)
+    for place, each in enumerate(parsed, 1):
         if not isinstance(each, dict):
             raise ConfigurationError(f"{what}: number {place} is {_kind(each)}, not an object", remedy=REMEDY)
-    return found
+    return parsed
 
 
 def only_objects(value: Any) -> list[dict[str, Any]]:

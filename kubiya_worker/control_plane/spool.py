@@ -148,9 +148,9 @@ class Spool:
             name = secrets.token_hex(8)
             draft, folder = self._folder / f".{name}", self._folder / name
             draft.mkdir(mode=0o700, parents=True)
-            for made in (draft, *draft.parents[:2]):
-                if made.stat().st_mode & 0o077:
-                    made.chmod(0o700)
+            for path in (draft, *draft.parents[:2]):
+                if path.stat().st_mode & 0o077:
+                    path.chmod(0o700)
             lock = _locked(draft)
             if lock is None:
                 raise OSError("its lock is taken")
@@ -187,7 +187,7 @@ class Spool:
         """Return the oldest entries of an execution and their events: one entry, or several small ones."""
         with self._lock:
             entries = list(self._waiting.get(execution_id, ()))
-        taken: list[SpoolEntry] = []
+        batch: list[SpoolEntry] = []
         events: list[Event] = []
         size = 0
         for entry in entries:
@@ -195,13 +195,13 @@ class Spool:
             if entry_events is None:
                 self.count_lost(1, f"{entry.segment.path.name} cannot be read")
                 self.delivered([entry])
-            elif taken and (len(events) + len(entry_events) > ENTRY_EVENTS or size + entry.length > ENTRY_BYTES):
+            elif batch and (len(events) + len(entry_events) > ENTRY_EVENTS or size + entry.length > ENTRY_BYTES):
                 break
             else:
-                taken.append(entry)
+                batch.append(entry)
                 events += entry_events
                 size += entry.length
-        return taken, events
+        return batch, events
 
     def delivered(self, entries: Sequence[SpoolEntry]) -> None:
         """Mark entries as delivered, also for a worker that takes over this box."""
@@ -359,10 +359,10 @@ def _events(entry: SpoolEntry) -> list[Event] | None:
     try:
         with entry.segment.path.open("rb") as file:
             file.seek(entry.offset)
-            found = _parsed(file.read(entry.length)).get("events")
+            events = _parsed(file.read(entry.length)).get("events")
     except OSError:
         return None
-    return found if isinstance(found, list) else None
+    return events if isinstance(events, list) else None
 
 
 def _write(path: Path, line: bytes, offset: int) -> None:
@@ -398,7 +398,9 @@ def _locked(folder: Path) -> int | None:
 
 def _by_age(folder: Path) -> list[Path]:
     try:
-        found = [(path.stat().st_ctime_ns, path) for path in folder.iterdir() if path.name[0] != "." and path.is_dir()]
+        folders = [
+            (path.stat().st_ctime_ns, path) for path in folder.iterdir() if path.name[0] != "." and path.is_dir()
+        ]
     except OSError:
         return []
-    return [path for _, path in sorted(found)]
+    return [path for _, path in sorted(folders)]

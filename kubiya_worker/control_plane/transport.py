@@ -178,10 +178,10 @@ def _problems(reply: urllib3.BaseHTTPResponse) -> list[dict[str, Any]]:
     if reply.status != 422:
         return []
     try:
-        told = decoded(reply.data)
+        answer = decoded(reply.data)
     except (ValueError, RecursionError):
         return []
-    listed = told.get("detail") if isinstance(told, dict) else None
+    listed = answer.get("detail") if isinstance(answer, dict) else None
     return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
@@ -242,14 +242,14 @@ def _skew(stamp: str | None) -> float | None:
 
 def _retry_after(reply: urllib3.BaseHTTPResponse) -> float | None:
     """Return the seconds that an answer asks to wait: a number, or a date."""
-    given = reply.headers.get("Retry-After")
-    if not given:
+    header = reply.headers.get("Retry-After")
+    if not header:
         return None
     try:
-        seconds = float(given)
+        seconds = float(header)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(given).timestamp() - time.time()
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
         except (ValueError, OverflowError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

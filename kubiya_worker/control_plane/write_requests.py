@@ -92,8 +92,8 @@ class WriteRequests:
             return None
         try:
             if len(groups) > 1:
-                told = group_answers_in(answer, len(groups))
-                return [self._outcome(group, one) for group, one in zip(groups, told, strict=True)]
+                answers = group_answers_in(answer, len(groups))
+                return [self._outcome(group, one) for group, one in zip(groups, answers, strict=True)]
             return [answers_in(answer) if len(groups[0]) > 1 else [answer]]
         except ValueError:
             return None

@@ -81,11 +81,11 @@ class TakenOver:
 
 def taken_over(settings: Settings, origins: Sequence[Origin], environ: Mapping[str, str]) -> TakenOver:
     """Return what a service takes over. Pure except that paths become absolute."""
-    taken = TakenOver()
+    plan = TakenOver()
     for origin in origins:
-        taken.take_setting(origin, getattr(settings, origin.option.name, None))
-    taken.take_variables(environ)
-    return taken
+        plan.take_setting(origin, getattr(settings, origin.option.name, None))
+    plan.take_variables(environ)
+    return plan
 
 
 def service_of(settings: Settings, taken: TakenOver, python: str, *, instance: int, system: bool) -> Service:

@@ -40,14 +40,14 @@ class OfferedTool:
 
 def tools(agents: Iterable[Mapping[str, Any]], teams: Iterable[Mapping[str, Any]]) -> dict[str, OfferedTool]:
     """Return all tools by name. Entities of one name get a number, in the order of their ids."""
-    found: dict[str, OfferedTool] = {}
+    tools: dict[str, OfferedTool] = {}
     for kind, entities in (("agent", agents), ("team", teams)):
         for entity in sorted(entities, key=lambda one: (str(one.get("name")), str(one.get("id")))):
-            name = _free(f"{kind}_{_slug(str(entity.get('name') or entity['id']))}", found)
-            found[name] = _starting(name, kind, entity)
+            name = _free(f"{kind}_{_slug(str(entity.get('name') or entity['id']))}", tools)
+            tools[name] = _starting(name, kind, entity)
     for own in _FOR_EXECUTIONS:
-        found[own.name] = own
-    return found
+        tools[own.name] = own
+    return tools
 
 
 def chosen(entities: Sequence[Mapping[str, Any]], names: Sequence[str], all_without: bool) -> list[Mapping[str, Any]]:
@@ -94,8 +94,8 @@ def _slug(name: str) -> str:
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:
-    number, found = 1, name
-    while found in taken:
+    number, unique_name = 1, name
+    while unique_name in taken:
         number += 1
-        found = f"{name}_{number}"
-    return found
+        unique_name = f"{name}_{number}"
+    return unique_name

@@ -106,10 +106,10 @@ async def answer(api: AgentsApi, approval: Mapping[str, Any], action: str, conte
 
 async def is_open(api: AgentsApi, approval_id: str) -> bool:
     try:
-        found = await api.ask("GET", f"/approvals/{quote(approval_id, safe='')}")
+        approval = await api.ask("GET", f"/approvals/{quote(approval_id, safe='')}")
     except PlaneRefused:
         return False
-    return str(found.get("status")) == "pending"
+    return str(approval.get("status")) == "pending"
 
 
 def progress_line(event: Mapping[str, Any]) -> str:
@@ -127,8 +127,12 @@ def progress_line(event: Mapping[str, Any]) -> str:
 
 
 async def _open_requests(api: AgentsApi, execution_id: str) -> list[Mapping[str, Any]]:
-    found = await api.ask("GET", f"/approvals?status=pending&execution_id={quote(execution_id, safe='')}")
-    rows = next((v for v in found.values() if isinstance(v, list)), []) if isinstance(found, Mapping) else found
+    approvals = await api.ask("GET", f"/approvals?status=pending&execution_id={quote(execution_id, safe='')}")
+    rows = (
+        next((v for v in approvals.values() if isinstance(v, list)), [])
+        if isinstance(approvals, Mapping)
+        else approvals
+    )
     return [one for one in rows if isinstance(one, Mapping)]
 
 

@@ -56,19 +56,19 @@ def build(
 
     async def offered(api: AgentsApi) -> dict[str, OfferedTool]:
         everything = not agents and not teams
-        found = [await api.ask("GET", f"/{kind}?limit=1000") for kind in ("agents", "teams")]
+        replies = [await api.ask("GET", f"/{kind}?limit=1000") for kind in ("agents", "teams")]
         lists = [
             next((v for v in one.values() if isinstance(v, list)), []) if isinstance(one, dict) else one
-            for one in found
+            for one in replies
         ]
         return catalog.tools(catalog.chosen(lists[0], agents, everything), catalog.chosen(lists[1], teams, everything))
 
     async def list_tools(context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         try:
-            found = await offered(api_of(context))
+            tools = await offered(api_of(context))
         except PlaneRefused as error:
             raise MCPError(types.INTERNAL_ERROR, str(error)) from None
-        return types.ListToolsResult(tools=[_tool(one) for one in found.values()])
+        return types.ListToolsResult(tools=[_tool(one) for one in tools.values()])
 
     async def call_tool(
         context: Context, params: types.CallToolRequestParams
@@ -190,12 +190,12 @@ async def _elicit(context: Context, api: AgentsApi, approval: Mapping[str, Any])
             await asyncio.wait([asking], timeout=LOOK)
             if not asking.done() and not await follower.is_open(api, str(approval["id"])):
                 return False
-        given = asking.result()
+        answer = asking.result()
     except MCPError:  # the client cannot ask after all: the request stays in the inbox
         return False
     finally:
         asking.cancel()
-    return await follower.answer(api, approval, given.action, given.content)
+    return await follower.answer(api, approval, answer.action, answer.content)
 
 
 def _shows_forms(context: Context) -> bool:

@@ -70,8 +70,8 @@ def _check(request: Request, origins: Sequence[str], token: str) -> None:
     if origin is not None and origin not in origins:
         raise _BadRequest(403, f"The origin {origin!r} is not allowed; start the codec server with --origin")
     if token:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        if not hmac.compare_digest(given.encode(), token.encode()):
+        bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        if not hmac.compare_digest(bearer.encode(), token.encode()):
             raise _BadRequest(401, "The token is missing or wrong: Authorization: Bearer TOKEN")
     elif _name(request.headers.get("host", "")) not in LOOPBACK:
         raise _BadRequest(403, "Without a token, only requests to 127.0.0.1 or localhost are answered")

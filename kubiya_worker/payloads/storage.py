@@ -134,8 +134,8 @@ class InlineFallbackDriver(StorageDriver):
         self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]
     ) -> list[Payload]:
         stored = [claim for claim in claims if INLINE not in claim.claim_data]
-        found = iter(await self._driver.retrieve(context, stored) if stored else ())
-        return [_inlined(claim) if INLINE in claim.claim_data else next(found) for claim in claims]
+        retrieved = iter(await self._driver.retrieve(context, stored) if stored else ())
+        return [_inlined(claim) if INLINE in claim.claim_data else next(retrieved) for claim in claims]
 
 
 def _inline(data: bytes, error: Exception) -> StorageDriverClaim:

@@ -38,8 +38,8 @@ async def check(
         await asyncio.to_thread(_report_ready, settings.readiness_socket, settings)
     skew = control_plane.skew
     if skew is not None and abs(skew) > SKEW:
-        way = "ahead of" if skew > 0 else "behind"
-        by, remedy = f"{abs(skew):.0f}s {way} the control plane", "timedatectl set-ntp true"
+        direction = "ahead of" if skew > 0 else "behind"
+        by, remedy = f"{abs(skew):.0f}s {direction} the control plane", "timedatectl set-ntp true"
         log.warning("clock.skewed", by=by, remedy=remedy)
         findings.add("start", "clock", f"this host's clock is {by}", remedy)
     if settings.model_override and not settings.skip_model_validation:

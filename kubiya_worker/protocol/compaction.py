@@ -64,12 +64,12 @@ def is_summary(message: m.Message) -> bool:
 
 def for_model(messages: Sequence[m.Message]) -> list[m.Message]:
     """Return the messages for the model; a summary whose place is not found is ignored."""
-    said = [x for x in messages if not is_summary(x)]
-    places = {x["message_id"]: at for at, x in enumerate(said)}
+    unsummarized = [x for x in messages if not is_summary(x)]
+    places = {x["message_id"]: at for at, x in enumerate(unsummarized)}
     summary = next((x for x in reversed(messages) if is_summary(x) and x[KEEPS_FROM] in places), None)
     if summary is None:
-        return said
-    rest = said[places[summary[KEEPS_FROM]] :]
+        return unsummarized
+    rest = unsummarized[places[summary[KEEPS_FROM]] :]
     text = "\n\n".join((HEAD, *_word_for_word(summary), str(summary["content"])))
     if rest[0]["role"] == "user":  # some providers want the roles to alternate
         return [{**rest[0], "content": f"{text}\n\n[End of the summary]\n\n{rest[0]['content']}"}, *rest[1:]]
@@ -78,39 +78,39 @@ def for_model(messages: Sequence[m.Message]) -> list[m.Message]:
 
 def _word_for_word(summary: m.Message) -> list[str]:
     wishes, pins = summary.get(WISHES), summary.get(PINS)
-    told = [WISHES_HEAD, *wishes] if wishes else []
-    told += [PINS_HEAD, *(f"- {fact}" for fact in pins)] if pins is not None else []
-    return [*told, WISHES_END] if told else []
+    lines = [WISHES_HEAD, *wishes] if wishes else []
+    lines += [PINS_HEAD, *(f"- {fact}" for fact in pins)] if pins is not None else []
+    return [*lines, WISHES_END] if lines else []
 
 
 def wishes(messages: Sequence[m.Message], keeps_from: str) -> list[str]:
     """Return what people wrote before `keeps_from`, from their first request on. The last summary has the oldest."""
-    told, new = _replaced(messages, keeps_from, WISHES)
+    earlier, new = _replaced(messages, keeps_from, WISHES)
     texts = [str(x["content"]) for x in new if x["role"] == "user" and x.get("user_name") != WORKER]
-    return [*told, *filter(None, texts)]
+    return [*earlier, *filter(None, texts)]
 
 
 def pins(messages: Sequence[m.Message], keeps_from: str) -> list[str]:
     """Return the facts that the agent pinned before `keeps_from`, each once, the oldest first."""
-    told, new = _replaced(messages, keeps_from, PINS)
+    earlier, new = _replaced(messages, keeps_from, PINS)
     texts = [fact for x in new if x["role"] == "assistant" for fact in PIN.findall(str(x.get("content") or ""))]
-    return list(dict.fromkeys([*told, *texts]))
+    return list(dict.fromkeys([*earlier, *texts]))
 
 
 def _replaced(messages: Sequence[m.Message], keeps_from: str, key: str) -> tuple[list[str], Sequence[m.Message]]:
     """Return what the last summary has under `key`, and the messages after it that a new summary replaces."""
-    said = [x for x in messages if not is_summary(x)]
-    places = {x["message_id"]: at for at, x in enumerate(said)}
+    unsummarized = [x for x in messages if not is_summary(x)]
+    places = {x["message_id"]: at for at, x in enumerate(unsummarized)}
     last = next((x for x in reversed(messages) if key in x and x[KEEPS_FROM] in places), None)
     begin = places[last[KEEPS_FROM]] if last else 0
-    return (last[key] if last else []), said[begin : places.get(keeps_from, 0)]
+    return (last[key] if last else []), unsummarized[begin : places.get(keeps_from, 0)]
 
 
 def begins(messages: Sequence[m.Message]) -> int:
     """Return how many messages, from the first, the newest summary replaces: the model does not get them again."""
     places = {x["message_id"]: at for at, x in enumerate(messages) if not is_summary(x)}
-    found = (places.get(x[KEEPS_FROM]) for x in reversed(messages) if is_summary(x))
-    return next((at for at in found if at is not None), 0)
+    known_places = (places.get(x[KEEPS_FROM]) for x in reversed(messages) if is_summary(x))
+    return next((at for at in known_places if at is not None), 0)
 
 
 def first_kept_id(messages: Sequence[m.Message]) -> str | None:
@@ -118,11 +118,11 @@ def first_kept_id(messages: Sequence[m.Message]) -> str | None:
 
     It is later than the end of the last summary, and never between a tool call and its result.
     """
-    given = for_model(messages)
+    shown = for_model(messages)
     before = {str(x[KEEPS_FROM]) for x in messages if is_summary(x)}
-    left = sum(map(m.size_of, given)) / KEPT
+    left = sum(map(m.size_of, shown)) / KEPT
     chosen: str | None = None
-    for message in reversed(given[1:]):
+    for message in reversed(shown[1:]):
         if message["message_id"] in before:
             break
         left -= m.size_of(message)
@@ -135,9 +135,9 @@ def first_kept_id(messages: Sequence[m.Message]) -> str | None:
 
 def covered(messages: Sequence[m.Message], keeps_from: str) -> list[m.Message]:
     """Return the messages that a new summary replaces, including the previous summary."""
-    given = for_model(messages)
-    end = next((at for at, x in enumerate(given) if x["message_id"] == keeps_from), 0)
-    return given[:end]
+    shown = for_model(messages)
+    end = next((at for at, x in enumerate(shown) if x["message_id"] == keeps_from), 0)
+    return shown[:end]
 
 
 def as_text(messages: Sequence[m.Message], limit: int) -> str:

@@ -34,21 +34,21 @@ ALIASES: Final = {
 
 def check_named(servers: Mapping[str, Any]) -> None:
     """Do as `check` for servers of which some are only named: {ref: NAME} of one that the control plane stores."""
-    for name, given in servers.items():
-        if isinstance(given, Mapping) and "ref" in given and (len(given) > 1 or not isinstance(given["ref"], str)):
+    for name, server in servers.items():
+        if isinstance(server, Mapping) and "ref" in server and (len(server) > 1 or not isinstance(server["ref"], str)):
             raise ValueError(f"the MCP server {name!r} has a ref, so nothing else: its settings are at that server")
-    check({name: given for name, given in servers.items() if not isinstance(given, Mapping) or "ref" not in given})
+    check({name: server for name, server in servers.items() if not isinstance(server, Mapping) or "ref" not in server})
 
 
 def check(servers: Mapping[str, Any]) -> None:
     """Raise ValueError, with the nearest known name, for a server that is no object or has an unknown key."""
     known = [*OWN, *ALIASES]
-    for name, given in servers.items():
-        if not isinstance(given, Mapping):
+    for name, server in servers.items():
+        if not isinstance(server, Mapping):
             raise ValueError(f"the MCP server {name!r} is not an object")
-        if "ref" in given:
+        if "ref" in server:
             raise ValueError(f"the MCP server {name!r} is named by ref: an agent, a team or an environment can do that")
-        for key in given:
+        for key in server:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, 1)
                 meant = f". Did you mean {near[0]}?" if near else f". Known keys: {', '.join(sorted(OWN))}"

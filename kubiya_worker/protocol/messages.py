@@ -81,32 +81,32 @@ def readable(message: Mapping[str, Any]) -> Message:
 
     What is none of its field is left out: one such message would break each further step of the execution.
     """
-    found = dict(message)
-    role = found.get("role")
+    cleaned = dict(message)
+    role = cleaned.get("role")
     if not isinstance(role, str) or role not in ROLES:
-        found["role"] = "user"
-    if not isinstance(found.get("message_id", ""), str):
-        found["message_id"] = str(found["message_id"])
-    if found["role"] == "tool" and not isinstance(found.get("status"), str):
-        found["status"] = TOOL_SUCCESS
+        cleaned["role"] = "user"
+    if not isinstance(cleaned.get("message_id", ""), str):
+        cleaned["message_id"] = str(cleaned["message_id"])
+    if cleaned["role"] == "tool" and not isinstance(cleaned.get("status"), str):
+        cleaned["status"] = TOOL_SUCCESS
     for name, is_sound in (("tool_calls", _is_call), ("thinking", _is_entry)):
-        given = found.get(name)
-        if given is None:
+        entries = cleaned.get(name)
+        if entries is None:
             continue
-        kept = [each for each in given if is_sound(each)] if isinstance(given, list) else []
-        if kept != given:
-            found[name] = kept
-    return found
+        kept = [each for each in entries if is_sound(each)] if isinstance(entries, list) else []
+        if kept != entries:
+            cleaned[name] = kept
+    return cleaned
 
 
 def said(message: Mapping[str, Any], now: str) -> Message:
     """Return a person's message as it was sent, at the time `now` if it names none: without calls and thoughts."""
-    found = readable({"role": "user", "timestamp": now, **message})
-    if found["role"] == "tool":
-        found["role"] = "user"
-    if not isinstance(found["timestamp"], str):
-        found["timestamp"] = now
-    return {name: value for name, value in found.items() if name not in _NOT_SAID or value is None}
+    cleaned = readable({"role": "user", "timestamp": now, **message})
+    if cleaned["role"] == "tool":
+        cleaned["role"] = "user"
+    if not isinstance(cleaned["timestamp"], str):
+        cleaned["timestamp"] = now
+    return {name: value for name, value in cleaned.items() if name not in _NOT_SAID or value is None}
 
 
 def _is_call(call: Any) -> bool:

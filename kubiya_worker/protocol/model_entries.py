@@ -116,13 +116,13 @@ def _fault_of_key(key: str, model: str, base: str) -> tuple[str, str] | None:
     if not key or (key.startswith(ENVIRONMENT) and may_name(key.removeprefix(ENVIRONMENT), model, base)):
         return None
     own = [f"{ENVIRONMENT}{name}" for name in sorted(own_keys(model, base))]
-    taken = " or ".join([*own, f"{ENVIRONMENT}{KEY_VARIABLES}NAME"])
+    accepted = " or ".join([*own, f"{ENVIRONMENT}{KEY_VARIABLES}NAME"])
     what = (
         f"the variable {key.removeprefix(ENVIRONMENT)} is not for models"
         if key.startswith(ENVIRONMENT)
         else "a key is not stored with a model"
     )
-    return "api_key", f"{what}: export it on the workers, and write {taken}"
+    return "api_key", f"{what}: export it on the workers, and write {accepted}"
 
 
 def _fault_of_extras(entry: Mapping[str, Any], holds_credential: Callable[[str, str], bool]) -> tuple[str, str] | None:

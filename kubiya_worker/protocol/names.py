@@ -172,8 +172,8 @@ def assistant_message_id(execution_id: str, number: int) -> str:
 
 def assistant_number(message_id: str) -> int:
     """Return the number in an assistant's message id, also in the form of 0.1.0 (`…_assistant_2_3`); 0 for others."""
-    found = re.search(r"_assistant_(\d{1,9})(?:_\d{1,9})?$", message_id, re.ASCII)
-    return int(found[1]) if found else 0
+    match = re.search(r"_assistant_(\d{1,9})(?:_\d{1,9})?$", message_id, re.ASCII)
+    return int(match[1]) if match else 0
 
 
 def tool_message_id(execution_id: str, tool_execution_id: str) -> str:

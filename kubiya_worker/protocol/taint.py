@@ -27,8 +27,8 @@ def strictest(*settings: Any) -> str:
 
     None means not set. If nobody sets it, the default holds.
     """
-    said = [_mode(setting) for setting in settings if setting is not None]
-    return max(said, key=_ORDER.index, default=DEFAULT)
+    modes = [_mode(setting) for setting in settings if setting is not None]
+    return max(modes, key=_ORDER.index, default=DEFAULT)
 
 
 def _mode(setting: Any) -> str:

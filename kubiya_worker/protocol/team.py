@@ -76,11 +76,11 @@ class TeamConfig:
             timeout = 0.0
         if timeout <= 0:
             raise ValueError(f"the team's member_timeout {raw['member_timeout']!r} is not a number of seconds above 0")
-        given = raw.get("instructions") or ""
+        instructions = raw.get("instructions") or ""
         return cls(
             mode=mode,
             member_ids=tuple(dict.fromkeys(str(i) for i in raw.get("member_ids") or ())),
-            instructions="\n".join(map(str, given)) if isinstance(given, list) else str(given),
+            instructions="\n".join(map(str, instructions)) if isinstance(instructions, list) else str(instructions),
             leader_id=str(raw.get("leader_id") or ""),
             member_queues={str(k): str(v) for k, v in (raw.get("member_queues") or {}).items()},
             member_timeout=timeout,
@@ -148,9 +148,9 @@ def addressed(text: str, members: Iterable[str], field: str | None = None) -> tu
     known = {name.lower(): name for name in members}
     if isinstance(field, str) and field.lower() in known:
         return known[field.lower()], text
-    found = _ADDRESS.match(text)
-    if found and found[1].lower() in known:
-        return known[found[1].lower()], found[2]
+    match = _ADDRESS.match(text)
+    if match and match[1].lower() in known:
+        return known[match[1].lower()], match[2]
     return None, text
 
 

@@ -63,9 +63,9 @@ def fields_of(objects: Object, inner: Object) -> list[DefinitionField]:
 def _objects(schema: Object, inner: Object) -> Object:
     """Return the schema of the object with fields that stands in a schema; an empty one where there is none."""
     for each in _choices(schema, inner):
-        found = _objects(each["items"], inner) if "items" in each else each
-        if found.get("properties"):
-            return found
+        nested = _objects(each["items"], inner) if "items" in each else each
+        if nested.get("properties"):
+            return nested
     return {}
 
 
@@ -74,8 +74,8 @@ def _choices(schema: Object, inner: Object) -> Iterator[Object]:
     if _REF in schema:
         yield from _choices(inner[schema[_REF].rpartition("/")[2]], inner)
     elif "anyOf" in schema:
-        for one in schema["anyOf"]:
-            yield from _choices(one, inner)
+        for option in schema["anyOf"]:
+            yield from _choices(option, inner)
     elif schema.get("type") != "null":
         yield schema
 

@@ -58,11 +58,11 @@ def schema() -> dict[str, Any]:
 def _without_refused(kind: str) -> dict[str, Any]:
     """Return the schema of a kind's spec without the fields that are refused by name."""
     model: type[Strict] = manifests.SPECS[kind]
-    made = model.model_json_schema()
-    taken = {name for name, refused in fields_of(model).items() if refused is None}
-    taken -= {name for of, name in _NOT_IN_FILES if of == kind}
-    made["properties"] = {name: value for name, value in made.get("properties", {}).items() if name in taken}
-    return made
+    schema = model.model_json_schema()
+    accepted = {name for name, refused in fields_of(model).items() if refused is None}
+    accepted -= {name for of, name in _NOT_IN_FILES if of == kind}
+    schema["properties"] = {name: value for name, value in schema.get("properties", {}).items() if name in accepted}
+    return schema
 
 
 def reference() -> str:

@@ -11,6 +11,6 @@ class PortTaken(Unavailable):
     """Another program listens on the port, or this user may not open it."""
 
     def __init__(self, port: int, error: OSError) -> None:
-        taken = error.errno == errno.EADDRINUSE
-        text = f"Port {port} is taken" if taken else f"Port {port} cannot be used: {error.strerror}"
+        in_use = error.errno == errno.EADDRINUSE
+        text = f"Port {port} is taken" if in_use else f"Port {port} cannot be used: {error.strerror}"
         super().__init__(text, remedy="Choose another one with --port, or 0 for any free one")

@@ -64,10 +64,10 @@ class Locks:
             if lock is not None and lock.worker_id != worker_id:
                 return None
             key = lock.id if lock is not None else str(uuid.uuid4())
-            taken = Lock(key, worker_id, self._clock(), seconds)
-            row = {"id": key, "holder": worker_id, "began": taken.acquired, "seconds": float(seconds)}
+            new_lock = Lock(key, worker_id, self._clock(), seconds)
+            row = {"id": key, "holder": worker_id, "began": new_lock.acquired, "seconds": float(seconds)}
             self._db.execute(_SET, {"name": _name(queue_id), **row})
-        return taken
+        return new_lock
 
     def release(self, queue_id: str, worker_id: str) -> bool:
         """Free a lock; return False when another worker holds it."""

@@ -66,9 +66,9 @@ def _with_references(
 ) -> tuple[Object, list[str]]:
     """Store the credentials; return the definition with references in their place, and the names of the secrets."""
     names = []
-    for one in credentials:
-        names.append(_stored(plane, organization_id, one))
-        definition = open_credentials.replaced(definition, one, names[-1])
+    for credential in credentials:
+        names.append(_stored(plane, organization_id, credential))
+        definition = open_credentials.replaced(definition, credential, names[-1])
     return definition, names
 
 

@@ -131,8 +131,8 @@ def _pairs(value: Any, place: Place, about: str) -> Iterator[OpenCredential]:
         for key, member in value.items():
             yield from _pairs(member, (*place, str(key)), about)
     elif isinstance(value, (list, tuple)):
-        for number, one in enumerate(value):
-            yield from _pairs(one, (*place, number), about)
+        for number, entry in enumerate(value):
+            yield from _pairs(entry, (*place, number), about)
     elif isinstance(value, (str, int)) and not isinstance(value, bool):
         key = next(step for step in reversed(place) if isinstance(step, str))
         for secret in _certain(key, str(value)):

@@ -93,8 +93,8 @@ def _find(document: dict[str, Any], section: str, name: str, key: str) -> dict[s
     rows = document.get(section)
     for row in rows if isinstance(rows, list) else ():
         if isinstance(row, dict) and str(row.get("name")) == name:
-            found = row.get(key)
-            return found if isinstance(found, dict) else {}
+            value = row.get(key)
+            return value if isinstance(value, dict) else {}
     return None
 
 

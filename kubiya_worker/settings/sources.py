@@ -53,10 +53,10 @@ def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
     unused_options.refuse(flags, environ)
     path = file_of(config)
     entries = file.read(path, (o.key for o in OPTIONS if o.key)) if path else {}
-    found = {option.name: _origin(option, flags, environ, entries) for option in OPTIONS}
-    if found["api_key"].value is None and found["api_key_file"].value is None:
-        found |= _of_context(found, environ)
-    return list(found.values())
+    origins = {option.name: _origin(option, flags, environ, entries) for option in OPTIONS}
+    if origins["api_key"].value is None and origins["api_key_file"].value is None:
+        origins |= _of_context(origins, environ)
+    return list(origins.values())
 
 
 def validate(path: Path, environ: Mapping[str, str]) -> int:

@@ -180,10 +180,10 @@ def refuse(flags: Mapping[str, Any], environ: Mapping[str, str]) -> None:
         value = flags.get(entry.name)
         if value is not None and entry.asks(value):
             raise UsageError(f"{entry.flag} is not for this worker: {entry.why}", remedy=entry.remedy)
-    for found in _set(environ):
-        if found.entry.refused:
-            entry = found.entry
-            raise ConfigurationError(f"{found.variable} is not for this worker: {entry.why}", remedy=entry.remedy)
+    for unused in _set(environ):
+        if unused.entry.refused:
+            entry = unused.entry
+            raise ConfigurationError(f"{unused.variable} is not for this worker: {entry.why}", remedy=entry.remedy)
 
 
 def _set(environ: Mapping[str, str]) -> Iterator[UnusedSetting]:

@@ -101,8 +101,8 @@ def _url(value: str) -> str:
 
 def _address(value: str) -> str:
     """Parse the address of a host, with or without a port."""
-    found = ADDRESS.fullmatch(value)
-    if not found or not int(found["port"] or 1) or int(found["port"] or 1) > 65535:
+    match = ADDRESS.fullmatch(value)
+    if not match or not int(match["port"] or 1) or int(match["port"] or 1) > 65535:
         raise ValueError
     return value
 
@@ -138,8 +138,8 @@ def seconds(low: float, high: float) -> ValueType:
     """Make a kind for a duration in seconds, or with a unit: 90, 300s, 5m, 1h."""
 
     def read(value: str) -> float:
-        found = DURATION.fullmatch(value)
-        number = float(found[1]) * UNITS[found[2] or "s"] if found else low - 1
+        match = DURATION.fullmatch(value)
+        number = float(match[1]) * UNITS[match[2] or "s"] if match else low - 1
         if not low <= number <= high:
             raise ValueError
         return number
@@ -157,8 +157,8 @@ def size(low: int, high: int) -> ValueType:
     """Make a kind for a number of bytes, or with a unit as in Docker: 512m, 2g."""
 
     def read(value: str) -> int:
-        found = SIZE.fullmatch(value)
-        number = int(found[1]) << SHIFTS[found[2].lower()] if found else low - 1
+        match = SIZE.fullmatch(value)
+        number = int(match[1]) << SHIFTS[match[2].lower()] if match else low - 1
         if not low <= number <= high:
             raise ValueError
         return number

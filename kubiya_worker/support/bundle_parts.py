@@ -229,12 +229,12 @@ def environment(environ: Mapping[str, str] | None) -> str:
     if environ is None:
         raise PartMissing("it does not run, or is another user's")
     secret_files = {f"{name}_FILE" for name in _SECRET}
-    told = {
+    facts = {
         name: HIDDEN if name in _SECRET or is_overwritten(value) else value
         for name, value in sorted(environ.items())
         if name in _TOLD or name in secret_files
     }
-    return _json(told)
+    return _json(facts)
 
 
 def metrics(found: WorkerReport) -> str:

@@ -64,12 +64,12 @@ def collect(environs: Mapping[str, Mapping[str, str]], config: Path | None, home
 
 def unique(secrets: Iterable[Secret]) -> list[Secret]:
     """Keep each value once, with its first source. Very short values are dropped: they would match innocent text."""
-    found: dict[str, Secret] = {}
+    by_value: dict[str, Secret] = {}
     for secret in secrets:
         value = secret.value.strip()
         if len(value) >= SHORTEST and value not in REDACTED:
-            found.setdefault(value, Secret(value, secret.source))
-    return list(found.values())
+            by_value.setdefault(value, Secret(value, secret.source))
+    return list(by_value.values())
 
 
 def of_environment(environ: Mapping[str, str], whose: str) -> Iterator[Secret]:

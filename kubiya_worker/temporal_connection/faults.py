@@ -84,11 +84,11 @@ def _connected(address: str, tunnel: Tunnel | None) -> socket.socket:
         ) from error
     except OSError as error:
         if tunnel and not isinstance(error, ConnectionRefusedError):  # http.client raises one for a refused CONNECT
-            said = f"The proxy {place} does not lead to {address} ({error})"
-            raise _Found(Fault("proxy", said, f"Check the proxy, or list {address} in NO_PROXY")) from error
-        said = f"{whose} cannot be reached ({error.strerror or error})"
+            fault = f"The proxy {place} does not lead to {address} ({error})"
+            raise _Found(Fault("proxy", fault, f"Check the proxy, or list {address} in NO_PROXY")) from error
+        fault = f"{whose} cannot be reached ({error.strerror or error})"
         raise _Found(
-            Fault("closed port", said, f"Check the address, and that it runs: nc -vz {host} {port}")
+            Fault("closed port", fault, f"Check the address, and that it runs: nc -vz {host} {port}")
         ) from error
 
 
@@ -121,8 +121,8 @@ def _secured(address: str, tls: Tls, tunnel: Tunnel | None, connection: socket.s
     except (ssl.SSLError, OSError) as error:
         with _connected(address, tunnel) as again:
             if _is_http2(_first_bytes(again)):
-                said = f"Temporal at {address} speaks plain text, and is asked in TLS"
-                return Fault("plain text needed", said, "Set TEMPORAL_TLS=false")
+                fault = f"Temporal at {address} speaks plain text, and is asked in TLS"
+                return Fault("plain text needed", fault, "Set TEMPORAL_TLS=false")
         if _is_alert(error):
             return _wants_certificate(address, tls)
         return _not_temporal(address, b"")
@@ -142,10 +142,10 @@ def _not_trusted(address: str, host: str, tls: Tls, error: ssl.SSLCertVerificati
             "Use a name of its certificate, or set TEMPORAL_TLS_SERVER_NAME to one",
         )
     if error.verify_code in DATE_CODES:
-        said = f"The certificate of Temporal at {address} is not valid now ({error.verify_message})"
-        return Fault("expired", said, "Renew the certificate, and compare the clocks: date")
-    said = f"The certificate of Temporal at {address} is not trusted by {tls.roots_from} ({error.verify_message})"
-    return Fault("untrusted", said, "Set TEMPORAL_TLS_CA to the file of its CA")
+        fault = f"The certificate of Temporal at {address} is not valid now ({error.verify_message})"
+        return Fault("expired", fault, "Renew the certificate, and compare the clocks: date")
+    fault = f"The certificate of Temporal at {address} is not trusted by {tls.roots_from} ({error.verify_message})"
+    return Fault("untrusted", fault, "Set TEMPORAL_TLS_CA to the file of its CA")
 
 
 def _wants_certificate(address: str, tls: Tls) -> Fault:
@@ -157,8 +157,8 @@ def _wants_certificate(address: str, tls: Tls) -> Fault:
 
 
 def _not_temporal(address: str, answer: bytes) -> Fault:
-    what = "an HTTP/1 server" if answer.startswith(b"HTTP/1") else "no gRPC server"
-    return Fault("not Temporal", f"{address} is {what}, not Temporal", "Check its port: Temporal's is 7233")
+    server = "an HTTP/1 server" if answer.startswith(b"HTTP/1") else "no gRPC server"
+    return Fault("not Temporal", f"{address} is {server}, not Temporal", "Check its port: Temporal's is 7233")
 
 
 def _speaks_tls(address: str, tunnel: Tunnel | None) -> bool:

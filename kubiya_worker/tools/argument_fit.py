@@ -19,15 +19,15 @@ Fits = Callable[[Any, Any], bool]  # (value, its schema): whether it fits
 
 def fitted(value: dict[str, Any], name: str, schema: Mapping[str, Any], fits: Fits) -> dict[str, Any]:
     """Return the arguments for the tool `name`; those that do not fit are changed as far as that helps."""
-    given: dict[str, Any] = without_nulls(value, schema, schema, fits)
-    if fits(given, schema):
-        return given
+    fitting: dict[str, Any] = without_nulls(value, schema, schema, fits)
+    if fits(fitting, schema):
+        return fitting
     inner = _unwrapped(value, name, schema)
     if inner is not None:
         meant: dict[str, Any] = _converted(without_nulls(inner, schema, schema, fits), schema, schema, fits)
         if fits(meant, schema):
             return meant
-    converted: dict[str, Any] = _converted(given, schema, schema, fits)
+    converted: dict[str, Any] = _converted(fitting, schema, schema, fits)
     return converted
 
 

@@ -180,15 +180,15 @@ def _without_slips(text: str) -> tuple[str, list[str]]:
 
 def _unwrapped(text: str) -> tuple[str, list[str]]:
     """Return the object that stands in quotes or parentheses, twice in braces, or is written for a web page."""
-    what: list[str] = []
+    repairs: list[str] = []
     if "&quot;" in text and '"' not in text:
         text = html.unescape(text)
-        what.append("characters written for a web page")
+        repairs.append("characters written for a web page")
     for before, behind in _PAIRS:
         inner = text[1:-1].strip()
         if text[:1] == before and text[-1:] == behind and isinstance(_loaded(inner), dict):
-            return inner, [*what, f"{before} {behind} around the object"]
-    return text, what
+            return inner, [*repairs, f"{before} {behind} around the object"]
+    return text, repairs
 
 
 def _said_once(text: str) -> str | None:

@@ -39,13 +39,13 @@ def parse_arguments(spec: ToolSpec, raw: str) -> dict[str, Any]:
             f"The arguments of {spec.name} are {_name_of(value)}, not an object. Send one JSON object such as "
             f"{_example(spec)}."
         )
-    given = argument_fit.fitted(value, spec.name, spec.parameters, lambda part, schema: not _problems(part, schema))
-    problems = _problems(given, spec.parameters)
+    arguments = argument_fit.fitted(value, spec.name, spec.parameters, lambda part, schema: not _problems(part, schema))
+    problems = _problems(arguments, spec.parameters)
     if problems:
         raise ToolArgumentsError(
             f"The arguments of {spec.name} do not fit: {'; '.join(problems)}. Send an object such as {_example(spec)}."
         )
-    return given
+    return arguments
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -55,8 +55,8 @@ def _no_constant(name: str) -> NoReturn:
 def _problems(value: Any, schema: Any) -> list[str]:
     """Return the first problems of the arguments; none where the schema itself is malformed."""
     try:
-        found = json_schema.problems(value, schema, "the object", anything=schema_parts.ANYTHING)
-        return list(islice(found, MAX_PROBLEMS))
+        problems = json_schema.problems(value, schema, "the object", anything=schema_parts.ANYTHING)
+        return list(islice(problems, MAX_PROBLEMS))
     except Exception:  # each malformed schema fails in its own way; the tool, or its MCP server, has the last word
         return []
 

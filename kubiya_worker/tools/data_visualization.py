@@ -172,8 +172,8 @@ def check(kind: DiagramKind, text: str) -> str | None:
     """Return what is wrong with a diagram, with the line's number; None if nothing was found."""
     active = _ACTIVE.search(text)
     if active or "```" in text:
-        found = active[0].strip() if active else "```"
-        return f"`{found}` is not allowed in a diagram: it draws, and does nothing else"
+        fence = active[0].strip() if active else "```"
+        return f"`{fence}` is not allowed in a diagram: it draws, and does nothing else"
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("%%")]
     if not lines or not re.fullmatch(kind.header, lines[0][1]):

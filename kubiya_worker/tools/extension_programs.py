@@ -86,10 +86,10 @@ def _base(context: ToolContext, path: str, *, confined: bool) -> dict[str, str]:
 
 def _places_of(program: str, workspace: Path, path: str) -> tuple[str, str]:
     """Return the path of a program, and the one that it links to. One with a slash is looked for in the workspace."""
-    found = shutil.which(program if os.sep not in program else str(workspace / program), path=path)
-    if found is None:
+    executable = shutil.which(program if os.sep not in program else str(workspace / program), path=path)
+    if executable is None:
         raise FileNotFoundError(f"the program {program} is not on this host")
-    return found, os.path.realpath(found)
+    return executable, os.path.realpath(executable)
 
 
 def _folders(path: str) -> tuple[str, ...]:

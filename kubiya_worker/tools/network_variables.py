@@ -21,9 +21,9 @@ PROXY_VARIABLES: Final = tuple(case for name in (*PROXIES, "no_proxy") for case 
 def of_worker(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables for a process. A proxy with a user or a password is left out: that is a secret."""
     ca_file = environ.get(CA_FILE)
-    found = dict.fromkeys(CA_VARIABLES, ca_file) if ca_file else {}
+    variables = dict.fromkeys(CA_VARIABLES, ca_file) if ca_file else {}
     proxies = {name: environ[name] for name in PROXY_VARIABLES if environ.get(name)}
-    return {**found, **{name: value for name, value in proxies.items() if not _names_somebody(value)}}
+    return {**variables, **{name: value for name, value in proxies.items() if not _names_somebody(value)}}
 
 
 def files(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -24,11 +24,11 @@ class RecordedTool:
         self._recording, self._agent = recording, agent
 
     async def run(self, arguments: dict[str, Any], context: ToolContext) -> ToolResult:
-        found = self._recording.result(self._agent, self.spec.name, arguments)
-        if found is None:
+        result = self._recording.result(self._agent, self.spec.name, arguments)
+        if result is None:
             text = f"No result of this call of {self.spec.name} was recorded, so nothing was run"
             return ToolResult(f"{text}.", error=text)
-        return ToolResult(found.output, error=found.error)
+        return ToolResult(result.output, error=result.error)
 
 
 class RecordedExpandingTool(RecordedTool):
@@ -44,20 +44,20 @@ def replaced(tools: Toolset, recording: Recording, agent: str) -> Toolset:
 
     The latter are tools of MCP servers, and of skills that this host does not have.
     """
-    made: list[Tool] = []
+    played: list[Tool] = []
     for spec in tools.specs:
         tool = tools.get(spec.name)
         assert tool is not None
         if spec.asks or isinstance(tool, Communication):
-            made.append(tool)
+            played.append(tool)
         elif isinstance(tool, ExpandingTool):
-            made.append(RecordedExpandingTool(tool, spec, recording, agent))
+            played.append(RecordedExpandingTool(tool, spec, recording, agent))
         else:
-            made.append(RecordedTool(spec, recording, agent))
+            played.append(RecordedTool(spec, recording, agent))
     known = {spec.name for spec in tools.specs}
     for name in recording.tools_of(agent):
         if name not in known:
             about = "A tool that was there when the run was recorded; its schema was not kept."
             spec = ToolSpec(name, about, ANYTHING, taints=True, remote=True, effects=("write", "exec", "egress"))
-            made.append(RecordedTool(spec, recording, agent))
-    return Toolset(made, tools.skills)
+            played.append(RecordedTool(spec, recording, agent))
+    return Toolset(played, tools.skills)

@@ -178,10 +178,10 @@ def _metadata(value: Any) -> dict[str, Any]:
     """Return the part of it that can be sent as JSON."""
     try:
         raw = json.dumps(value, default=str)
-        made = json.loads(raw) if len(raw) <= METADATA else {}
+        metadata = json.loads(raw) if len(raw) <= METADATA else {}
     except (ValueError, TypeError, RecursionError):
         return {}
-    return _clean_all(made) if isinstance(made, dict) else {}
+    return _clean_all(metadata) if isinstance(metadata, dict) else {}
 
 
 def _clean_all(value: Any) -> Any:

@@ -281,13 +281,13 @@ class _Work:
 
     def _either(self, base: Schema, branches: list[Schema]) -> Schema:
         members = dict(base["properties"]) if isinstance(base.get("properties"), Mapping) else {}
-        found: dict[str, list[Any]] = {}
+        schemas_by_name: dict[str, list[Any]] = {}
         for branch in branches:
             inner = branch.get("properties")
             for name, raw in inner.items() if isinstance(inner, Mapping) else ():
-                if raw not in found.setdefault(str(name), []):
-                    found[str(name)].append(raw)
-        for name, raws in found.items():
+                if raw not in schemas_by_name.setdefault(str(name), []):
+                    schemas_by_name[str(name)].append(raw)
+        for name, raws in schemas_by_name.items():
             together = raws[0] if len(raws) == 1 else {"anyOf": raws}
             members[name] = {"allOf": [members[name], together]} if name in members else together
         demanded = [[x for x in branch.get("required") or () if isinstance(x, str)] for branch in branches]
@@ -308,8 +308,8 @@ class _Work:
         for name in _DROPPED:
             if name in flat:
                 self._notes[f"`{name}` is left out"] = None
-        given = raw.get("allOf")
-        more = [part for part in given if isinstance(part, Mapping)] if isinstance(given, list) else []
+        branches = raw.get("allOf")
+        more = [part for part in branches if isinstance(part, Mapping)] if isinstance(branches, list) else []
         reference = raw.get("$ref", raw.get("$dynamicRef"))
         if isinstance(reference, str):
             target = self._target(reference)
@@ -338,8 +338,8 @@ class _Work:
             return None
         if pointer and not pointer.startswith("/"):
             places = (self._root.get("$defs"), self._root.get("definitions"))
-            found = [m for place in places if isinstance(place, Mapping) for m in place.values()]
-            marked = (m for m in found if isinstance(m, Mapping))
+            members = [m for place in places if isinstance(place, Mapping) for m in place.values()]
+            marked = (m for m in members if isinstance(m, Mapping))
             return next((m for m in marked if pointer in (m.get("$anchor"), m.get("$dynamicAnchor"))), None)
         value: Any = self._root
         for part in pointer.split("/")[1:]:
@@ -354,10 +354,10 @@ class _Work:
 
     def _sent_name(self, own: str, path: str) -> str:
         """Return the name under which a property is sent; the same for the same property in each alternative."""
-        given = self._sent_names.setdefault(path, {})
-        if own not in given:
-            given[own] = own if NAME.fullmatch(own) else self._new_name(own)
-        return given[own]
+        sent_names = self._sent_names.setdefault(path, {})
+        if own not in sent_names:
+            sent_names[own] = own if NAME.fullmatch(own) else self._new_name(own)
+        return sent_names[own]
 
     def _new_name(self, own: str) -> str:
         base = re.sub(r"[^A-Za-z0-9_.-]", "_", own)[:NAME_LIMIT] or "field"

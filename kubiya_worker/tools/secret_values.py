@@ -23,12 +23,12 @@ def values(
     environment: Mapping[str, str], servers: Iterable[McpServer] = (), secrets: Mapping[str, str] = templates.NONE
 ) -> set[str]:
     """Return all values to hide; templates of `servers` are filled in from `environment` and `secrets` here."""
-    found: set[str] = set()
+    to_hide: set[str] = set()
     for name, value in environment.items():
-        found.update(credentials.of_pair(name, value))
+        to_hide.update(credentials.of_pair(name, value))
     for server in servers:
-        found.update(_of_server(server, {**environment, **secrets}))
-    return {value for value in found if len(value) >= SHORTEST}
+        to_hide.update(_of_server(server, {**environment, **secrets}))
+    return {value for value in to_hide if len(value) >= SHORTEST}
 
 
 def _of_server(server: McpServer, environment: Mapping[str, str]) -> Iterator[str]:

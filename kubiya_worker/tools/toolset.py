@@ -134,10 +134,10 @@ def _with_secrets(skill: Skill, secrets: Mapping[str, str]) -> Skill:
         if key in FILLED_AT_START:
             configuration[key] = templates.resolve(value, {}, f"skill {skill.name!r}: `{key}`", secrets)
         elif key not in FILLED_AT_CALL and templates.secrets_in(value):
-            taken = ", ".join(f"`{known}`" for known in (*FILLED_AT_CALL, *FILLED_AT_START))
+            accepted = ", ".join(f"`{known}`" for known in (*FILLED_AT_CALL, *FILLED_AT_START))
             raise ConfigurationError(
                 f"skill {skill.name!r} ({skill.type}): `{key}` takes no {{{{.secret.NAME}}}}",
-                remedy=f"These take one: {taken}, and the variables and MCP servers of the agent",
+                remedy=f"These take one: {accepted}, and the variables and MCP servers of the agent",
             )
     return replace(skill, configuration=configuration)
 

@@ -84,5 +84,5 @@ def mark(*, ended: bool = False) -> tuple[dict[str, Any], ...]:
     step = STEP.get()
     if step is None:
         return ()
-    told = {"began": step.began, "seen": time.time(), "worker": step.worker, "ended": ended}
-    return ({MARK: told},)
+    mark = {"began": step.began, "seen": time.time(), "worker": step.worker, "ended": ended}
+    return ({MARK: mark},)

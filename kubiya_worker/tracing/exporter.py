@@ -90,12 +90,12 @@ class Exporter:
         links = [Link(SpanContext(*span.link, is_remote=True, trace_flags=_SAMPLED))] if span.link else []
         error = {conventions.ERROR: span.error} if span.error else {}
         kind = SpanKind.CLIENT if span.calls_out else SpanKind.INTERNAL
-        made = self._tracer.start_span(
+        exported = self._tracer.start_span(
             span.name, above, kind, {**span.attributes, **error}, links, span.start, record_exception=False
         )
         if span.error:
-            made.set_status(Status(StatusCode.ERROR))
-        made.end(span.end)
+            exported.set_status(Status(StatusCode.ERROR))
+        exported.end(span.end)
 
     def flush(self) -> None:
         """Send what waits; this may take as long as a request."""

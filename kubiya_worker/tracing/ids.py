@@ -29,10 +29,10 @@ class CallerSpan:
 
 def caller_of(text: Any) -> CallerSpan | None:
     """Return the span that a `traceparent` names; None where it is malformed or names nothing."""
-    found = _FORM.fullmatch(text) if isinstance(text, str) and len(text) <= 512 else None
-    if found is None or (text.startswith("00") and len(text) != 55):
+    match = _FORM.fullmatch(text) if isinstance(text, str) and len(text) <= 512 else None
+    if match is None or (text.startswith("00") and len(text) != 55):
         return None
-    trace, span, flags = (int(part, 16) for part in found.groups())
+    trace, span, flags = (int(part, 16) for part in match.groups())
     return CallerSpan(trace, span, bool(flags & 1)) if trace and span else None
 
 

@@ -51,12 +51,12 @@ class _Tracing(ActivityInboundInterceptor):
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
         kind = activity.info().activity_type
-        given = input.args[0] if input.args else None
-        if kind in STEPS and given is not None:
-            return await self._step(input, given)
+        request = input.args[0] if input.args else None
+        if kind in STEPS and request is not None:
+            return await self._step(input, request)
         result = await super().execute_activity(input)
         if kind in ENDS:
-            _guarded(lambda: _end(self._tracing, given, result))
+            _guarded(lambda: _end(self._tracing, request, result))
         return result
 
     async def _step(self, input: ExecuteActivityInput, given: Any) -> Any:
@@ -97,14 +97,14 @@ def _step_ended(
     if trace is None or context is None:
         return
     if isinstance(call, calls.ToolInput):
-        made = spans.of_tool(trace, context, attempt, call, result, notes)
+        span = spans.of_tool(trace, context, attempt, call, result, notes)
     else:
-        made = spans.of_model(trace, context, attempt, result, notes)
-    told = spans.lost_attempt(info.heartbeat_details) if info.attempt > 1 else None
-    if made is not None and told is not None:
+        span = spans.of_model(trace, context, attempt, result, notes)
+    lost = spans.lost_attempt(info.heartbeat_details) if info.attempt > 1 else None
+    if span is not None and lost is not None:
         identity = ids.step_span(call.execution_id, info.activity_id, info.attempt - 1)
-        tracing.send(trace, spans.lost(made, attempt, told, identity))
-    tracing.send(trace, made)
+        tracing.send(trace, spans.lost(span, attempt, lost, identity))
+    tracing.send(trace, span)
 
 
 def _end(tracing: Tracing, given: Any, result: Any) -> None:

@@ -138,9 +138,11 @@ class _SpanReader:
             model=agent.model,
             error=status if failed else "",
         )
-        told = ex.COMPLETED if status == ex.WAITING and agent.waits else status
+        shown_status = ex.COMPLETED if status == ex.WAITING and agent.waits else status
         end = nanoseconds(agent.last)
-        self._place(agent, spans.of_turn(agent.trace, traced, end, name=agent.name, usage=agent.usage, status=told))
+        self._place(
+            agent, spans.of_turn(agent.trace, traced, end, name=agent.name, usage=agent.usage, status=shown_status)
+        )
 
     # -- steps
 

@@ -125,13 +125,13 @@ def lost(span: Span, attempt: Attempt, told: Mapping[str, Any], identity: int) -
 
 def lost_attempt(details: Any) -> Mapping[str, Any] | None:
     """Return what the attempt before has told last, if it has not ended; `details` are those of its heartbeat."""
-    told = _last_mark(details)
-    return told if told is not None and not told.get("ended") else None
+    mark = _last_mark(details)
+    return mark if mark is not None and not mark.get("ended") else None
 
 
 def _last_mark(details: Any) -> Mapping[str, Any] | None:
-    told = next((x[MARK] for x in reversed(details) if isinstance(x, dict) and MARK in x), None)
-    return told if isinstance(told, dict) else None
+    mark = next((x[MARK] for x in reversed(details) if isinstance(x, dict) and MARK in x), None)
+    return mark if isinstance(mark, dict) else None
 
 
 def of_lost_call(trace: ids.TurnTrace, lost: calls.LostCall) -> Span | None:
@@ -140,11 +140,11 @@ def of_lost_call(trace: ids.TurnTrace, lost: calls.LostCall) -> Span | None:
     It ends with the last sign of life of that worker. Where there was none it lasts from when the call was scheduled to
     when the loss was noticed. None: the attempt has told of its end itself.
     """
-    told = _last_mark(lost.heartbeat)
-    if told is not None and told.get("ended"):
+    mark = _last_mark(lost.heartbeat)
+    if mark is not None and mark.get("ended"):
         return None
-    if told is not None:
-        start, end = (int(float(told.get(name) or 0) * 1e9) for name in ("began", "seen"))
+    if mark is not None:
+        start, end = (int(float(mark.get(name) or 0) * 1e9) for name in ("began", "seen"))
     else:
         start, end = nanoseconds(lost.scheduled_at), nanoseconds(lost.noticed_at)
     about = {
@@ -157,7 +157,7 @@ def of_lost_call(trace: ids.TurnTrace, lost: calls.LostCall) -> Span | None:
         c.CONVERSATION: trace.stream,
         c.EXECUTION: trace.execution_id,
         c.STATUS: lost.status,
-        c.WORKER: str((told or {}).get("worker") or ""),
+        c.WORKER: str((mark or {}).get("worker") or ""),
         c.ATTEMPT: lost.attempt if lost.attempt > 1 else None,
     }
     known = {name: value for name, value in about.items() if value not in (None, "")}

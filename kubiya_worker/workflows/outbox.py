@@ -119,13 +119,13 @@ class EventOutbox:
 
     def take_all(self) -> list[events.Event]:
         """Return all events and forget them: the caller sends them."""
-        taken, self._events = self._events, []
-        return taken
+        waiting, self._events = self._events, []
+        return waiting
 
     def take_lost(self) -> list[calls.LostCall]:
         """Return the calls whose workers are gone, and forget them: the caller sends them."""
-        taken, self._lost = self._lost, []
-        return taken
+        lost, self._lost = self._lost, []
+        return lost
 
     @property
     def pending(self) -> list[events.Event]:

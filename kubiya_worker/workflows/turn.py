@@ -62,8 +62,8 @@ class Turn:
 
     def take_tool_records(self) -> list[dict[str, Any]]:
         """Return the records of the tool calls and forget them."""
-        taken, self._tool_records = self._tool_records, []
-        return taken
+        records, self._tool_records = self._tool_records, []
+        return records
 
     def record(
         self, *, usage: ex.Usage, model_id: str, finish: str, text: str, failure: str | None, now: datetime

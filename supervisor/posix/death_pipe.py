@@ -13,10 +13,10 @@ DESCRIPTOR: Final = 3  # that number
 
 def watch(environ: MutableMapping[str, str], ended: Callable[[], None]) -> None:
     """Start a thread that calls `ended` once the supervisor is gone. Do nothing without a pipe."""
-    given = environ.pop(VARIABLE, "")
-    if not given.isdigit():
+    number = environ.pop(VARIABLE, "")
+    if not number.isdigit():
         return
-    descriptor = int(given)
+    descriptor = int(number)
     try:
         os.set_inheritable(descriptor, False)  # a program that inherited the pipe could mistake it for its own
     except OSError:

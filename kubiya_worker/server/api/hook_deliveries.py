@@ -153,8 +153,8 @@ def _answer(plane: Plane, request: Request, hook: Object, proof: proofs.ShownPro
     try:
         with acting(of_request(person, ASKED, request.headers)):
             signature = proof.signature if _signs_once(hook, proof) else ""
-            taken = hook_runs.take(call, hook, alert, now, about, signature=signature)
-        return reply({**taken, **senders.acknowledgement(hook["source"], alert)}, 202)
+            delivery = hook_runs.take(call, hook, alert, now, about, signature=signature)
+        return reply({**delivery, **senders.acknowledgement(hook["source"], alert)}, 202)
     except ApiError as error:
         # The sender may try again: what is missing here can come back.
         reason = _words(error)

@@ -79,8 +79,10 @@ async def apply(call: Call) -> Any:
         with call.plane.database.transaction():
             for document in documents:
                 try:
-                    put = definition_changes.put(call, document, definition_changes.source_of(call, document, source))
-                    changes.append({**put, "document": document["number"]})
+                    change = definition_changes.put(
+                        call, document, definition_changes.source_of(call, document, source)
+                    )
+                    changes.append({**change, "document": document["number"]})
                 except ApiError as error:  # the others are looked at too, so that a person mends all at once
                     problems += _at(document["number"], error).detail
             if problems:

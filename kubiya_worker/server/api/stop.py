@@ -51,9 +51,9 @@ async def get(call: Call) -> Any:
 async def stop_all(call: Call) -> Any:
     """Stop all calls: one transaction stores the stop and pauses every open execution. A second one changes nothing."""
     plane, reason = call.plane, call.fields["reason"]
-    held = plane.stores.stops.get(call.organization_id)
-    if held is not None:
-        return shown(held)
+    current = plane.stores.stops.get(call.organization_id)
+    if current is not None:
+        return shown(current)
     with plane.database.transaction():
         paused = []
         for execution in plane.stores.executions.unfinished(call.organization_id):

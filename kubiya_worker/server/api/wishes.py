@@ -45,8 +45,8 @@ def _wish(call: Call, verb: str) -> Any:
         by = call.person.contact()
         wanted = {"id": str(uuid.uuid4()), "action": verb, "by": by, "reason": reason, "at": now()}
         if verb == names.WISH_RESTART:  # a drained worker stays drained
-            held = worker["wish"] or {}
-            wanted["after"] = held if held.get("action") == names.WISH_DRAIN else held.get("after")
+            wish = worker["wish"] or {}
+            wanted["after"] = wish if wish.get("action") == names.WISH_DRAIN else wish.get("after")
     call.plane.stores.workers.wish(call.organization_id, worker["id"], wanted, verb, reason)
     return _live(call)
 

@@ -21,12 +21,12 @@ def problem(place: Place, message: str, kind: str) -> Problem:
 def problems(error: ValidationError, model: type[BaseModel], place: Place) -> list[Problem]:
     """Return each problem with its place; an unknown field also has the nearest known name. No value is quoted."""
     listed = []
-    for one in error.errors(include_url=False, include_context=False, include_input=False):
-        kind, where = one["type"], [*place, *one["loc"]]
+    for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        kind, where = fault["type"], [*place, *fault["loc"]]
         if kind == "extra_forbidden":
-            listed.append(_unknown(model, one["loc"], where))
+            listed.append(_unknown(model, fault["loc"], where))
         else:
-            listed.append(problem(where, one["msg"], kind))
+            listed.append(problem(where, fault["msg"], kind))
     return listed
 
 

@@ -94,7 +94,7 @@ def pagerduty(body: Any, headers: Mapping[str, str]) -> Alert:
         raise BadShape("event.event_type", "is missing: this is no V3 webhook of PagerDuty")
     kind, data = a.line(event["event_type"]), a.inner(event, "data")
     incident = a.inner(data, "incident") or data
-    thing = a.line(incident.get("id")) or a.line(event.get("id"))
+    incident_key = a.line(incident.get("id")) or a.line(event.get("id"))
     over = kind in _PAGERDUTY_OVER or incident.get("status") == RESOLVED
     details = {
         "service": a.within(data, "service", "summary"),
@@ -105,8 +105,8 @@ def pagerduty(body: Any, headers: Mapping[str, str]) -> Alert:
     }
     return Alert(
         source="pagerduty",
-        id=f"{thing}|{a.time(data.get('created_at'))}",
-        group=thing,
+        id=f"{incident_key}|{a.time(data.get('created_at'))}",
+        group=incident_key,
         status=RESOLVED if over else FIRING,
         severity=a.severity(a.first(a.within(data, "priority", "summary"), data.get("urgency"))),
         title=a.line(a.first(data.get("title"), incident.get("summary"), kind)),
@@ -117,7 +117,7 @@ def pagerduty(body: Any, headers: Mapping[str, str]) -> Alert:
         ended_at=a.time(event.get("occurred_at")) if over else "",
         event=kind,
         raw=body,
-        state=a.digest(thing, kind, a.line(event.get("id"))),
+        state=a.digest(incident_key, kind, a.line(event.get("id"))),
         number=a.line(event.get("id")),
     )
 
@@ -139,7 +139,7 @@ def pagerduty_events(body: Any, headers: Mapping[str, str]) -> Alert:
         if isinstance(links, list)
         else None
     )
-    told = details if isinstance(details, str) else json.dumps(details, indent=2, ensure_ascii=False) if details else ""
+    text = details if isinstance(details, str) else json.dumps(details, indent=2, ensure_ascii=False) if details else ""
     return Alert(
         source="pagerduty-events",
         id=f"{named}|{a.time(payload.get('timestamp'))}" if payload.get("timestamp") else named,
@@ -147,7 +147,7 @@ def pagerduty_events(body: Any, headers: Mapping[str, str]) -> Alert:
         status=RESOLVED if over else FIRING,
         severity=a.severity(payload.get("severity")),
         title=a.line(a.first(payload.get("summary"), action)),
-        text=a.text(told),
+        text=a.text(text),
         url=a.url(a.first(link, body.get("client_url"))),
         labels=a.labels(place, {"client": body.get("client")}, details),
         started_at=a.time(payload.get("timestamp")),

@@ -97,8 +97,8 @@ def complete(proof: Mapping[str, Any], source: str) -> dict[str, Any]:
     kind = whole["kind"]
     for name in proof.keys() - {"preset", "kind", *SECRETS}:
         if name not in FIELDS[kind]:
-            taken = ", ".join(FIELDS[kind]) or "no other field"
-            raise BadProof(name, f"a proof of the kind {kind} has no {name}: it takes {taken}")
+            accepted = ", ".join(FIELDS[kind]) or "no other field"
+            raise BadProof(name, f"a proof of the kind {kind} has no {name}: it takes {accepted}")
     for name, needed in FIELDS[kind].items():
         if needed and not whole.get(name):
             raise BadProof(name, f"a proof of the kind {kind} needs {name}")
@@ -196,8 +196,8 @@ def _signed(
     for secret in secrets:
         signature = hmac.new(standard_key(secret), text, "sha256").digest()
         right = base64.b64encode(signature).decode() if proof["encoding"] == "base64" else signature.hex()
-        for one in shown:
-            if _same(one if proof["encoding"] == "base64" else one.lower(), right):
+        for claimed in shown:
+            if _same(claimed if proof["encoding"] == "base64" else claimed.lower(), right):
                 good = right
     if not good:
         raise NotProven(f"The signature in {proof['header']} is not that of this body and the hook's secret")

@@ -121,12 +121,12 @@ def _verdict(task: dict[str, Any]) -> dict[str, Any]:
             return {"why": REDIRECTS}
         sender = library.Apprise(asset=service.asset)
         sender.add(service)
-        taken = sender.notify(
+        accepted = sender.notify(
             body=task["body"], title=task["title"], notify_type=task["kind"], body_format=library.NotifyFormat.TEXT
         )
     except Exception:  # a service's own fault; its words may hold what the URL holds
-        taken = False
-    if taken:
+        accepted = False
+    if accepted:
         return {}
     if guard.seen:
         return {"why": guard.seen}
@@ -152,22 +152,22 @@ def _answers() -> list[dict[str, Any]]:
     """Return a list that gets a verdict for each HTTP request that goes wrong; the library keeps none."""
     import requests
 
-    got: list[dict[str, Any]] = []
+    verdicts: list[dict[str, Any]] = []
     send: Callable[..., requests.Response] = requests.Session.send
 
     def recorded(session: requests.Session, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         try:
             answer = send(session, request, **options)
         except requests.RequestException as error:
-            got.append({"why": UNREACHED, "error": type(error).__name__})
+            verdicts.append({"why": UNREACHED, "error": type(error).__name__})
             raise
         if answer.status_code >= 300:
             wait = answer.headers.get("retry-after", "")
-            got.append({"why": ANSWERED, "status": answer.status_code, "retry_after": wait})
+            verdicts.append({"why": ANSWERED, "status": answer.status_code, "retry_after": wait})
         return answer
 
     setattr(requests.Session, "send", recorded)  # noqa: B010 - of this process alone, which sends one message
-    return got
+    return verdicts
 
 
 if __name__ == "__main__":

@@ -42,11 +42,11 @@ class Outgoing:
             if addresses.is_local_name(host) and not self.networks:
                 raise RequestRefused(f"{host} is a name of a local network")
             known = addresses.literal(host)
-            found = [known] if known is not None else await lookup(host, port)
-            addresses.check(host, found, self.networks)
+            resolved = [known] if known is not None else await lookup(host, port)
+            addresses.check(host, resolved, self.networks)
         except RequestRefused as error:
             raise Undelivered(f"{error}. An operator can allow a network: {NETWORKS}") from None
-        return found
+        return resolved
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> HttpAnswer:
         """Send one request and return the answer, which is a success. Raises Undelivered.
@@ -57,9 +57,9 @@ class Outgoing:
             target = addresses.parse(url)
         except RequestRefused as error:
             raise Undelivered(str(error)) from None
-        found = await self.addresses_of(target.host, target.port)
+        resolved = await self.addresses_of(target.host, target.port)
         try:
-            answer = await exchange("POST", target, found, headers, body, LARGEST_ANSWER)
+            answer = await exchange("POST", target, resolved, headers, body, LARGEST_ANSWER)
         except RequestRefused as error:
             raise Undelivered(str(error)) from None
         except OSError as error:

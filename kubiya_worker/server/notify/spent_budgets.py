@@ -30,8 +30,8 @@ class SpentBudgets:
 
     def take(self) -> set[str] | None:
         """Return the executions to look at now, and begin a new list; None for all that are open."""
-        taken, self._to_look_at = self._to_look_at, set()
-        return taken
+        waiting, self._to_look_at = self._to_look_at, set()
+        return waiting
 
     def of(self, execution_id: str) -> SpentBudget:
         """Return what an execution has spent by its last event that was read."""

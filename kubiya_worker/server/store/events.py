@@ -98,8 +98,8 @@ class Events(StoredEvents):
     def last(self, execution_id: str) -> int:
         """Return the highest number given out, or 0."""
         if self._db.shared:
-            held = self._db.held.get(execution_id)
-            return super().last(execution_id) if held is None else held
+            last_event = self._db.held.get(execution_id)
+            return super().last(execution_id) if last_event is None else last_event
         self._drop_undone()
         if len(self._last) > CACHED:
             self._owners.clear()

@@ -85,15 +85,15 @@ def action_of(change: Change) -> str:
 
 def joined(changes: Sequence[Change]) -> list[Change]:
     """Return one change for each object: what one transaction did to it in several steps is one change. Pure."""
-    found: dict[tuple[str, str, str], Change] = {}
+    by_object: dict[tuple[str, str, str], Change] = {}
     for change in changes:
-        earlier = found.get((change.kind, change.id, change.verb))
+        earlier = by_object.get((change.kind, change.id, change.verb))
         if earlier is None:
-            found[change.kind, change.id, change.verb] = change
+            by_object[change.kind, change.id, change.verb] = change
         else:
             earlier.after, earlier.name = change.after, change.name
             earlier.about = {**earlier.about, **change.about}
-    return list(found.values())
+    return list(by_object.values())
 
 
 def write(execute: Callable[..., Any], changes: Sequence[Change]) -> None:

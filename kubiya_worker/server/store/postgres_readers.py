@@ -100,14 +100,14 @@ class PostgresReaders:
 
         Of two or more connections, `long` reads leave one to the others.
         """
-        taken: list[asyncio.Semaphore] = []
+        permits: list[asyncio.Semaphore] = []
         try:
             async with asyncio.timeout(WAIT):
                 for free in (self._free_for_long, self._free) if long else (self._free,):
                     await free.acquire()
-                    taken.append(free)
+                    permits.append(free)
         except BaseException as error:
-            for free in taken:
+            for free in permits:
                 free.release()
             if not isinstance(error, TimeoutError):
                 raise
@@ -119,7 +119,7 @@ class PostgresReaders:
 
         def give_back(_: Future[T]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                for free in taken:
+                for free in permits:
                     loop.call_soon_threadsafe(free.release)
 
         read.add_done_callback(give_back)  # also when nobody waits any more: until then the thread has the connection

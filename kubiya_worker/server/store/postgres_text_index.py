@@ -136,8 +136,8 @@ def _make_missing(server: psycopg.Connection[Any]) -> bool:
         server.execute("create extension if not exists pg_trgm schema public")
         schema = _value(server, _EXTENSION)
     server.execute(sql.SQL("drop index if exists {}").format(sql.Identifier(INDEX)))  # one that was half made
-    made = "create index concurrently {} on executions using gin (words {})"
-    server.execute(sql.SQL(made).format(sql.Identifier(INDEX), sql.Identifier(str(schema), "gin_trgm_ops")))
+    statement = "create index concurrently {} on executions using gin (words {})"
+    server.execute(sql.SQL(statement).format(sql.Identifier(INDEX), sql.Identifier(str(schema), "gin_trgm_ops")))
     return True
 
 

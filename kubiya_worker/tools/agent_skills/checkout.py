@@ -70,9 +70,9 @@ def _fetch(url: str, commit: str, place: Path) -> None:
         except subprocess.CalledProcessError:  # a server that gives no single commits
             _git(folder, "fetch", "--quiet", "--no-tags", "--", url, "+refs/heads/*:refs/remotes/origin/*")
         _git(folder, "checkout", "--quiet", "--detach", commit)
-        found = _git(folder, "rev-parse", "HEAD")
-        if found != commit:
-            raise OSError(f"the server gave {found}")
+        head = _git(folder, "rev-parse", "HEAD")
+        if head != commit:
+            raise OSError(f"the server gave {head}")
         shutil.rmtree(Path(folder, ".git"))
         checked = Path(folder, "..", f".{place.name}.{os.getpid()}").resolve()
         shutil.move(folder, checked)

@@ -56,17 +56,17 @@ def write(files: Mapping[str, str]) -> Path:
     if place.is_dir():
         return place
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".write-", dir=place.parent))
+    draft = Path(tempfile.mkdtemp(prefix=".write-", dir=place.parent))
     try:
         for path, text in files.items():
-            file = made / path
+            file = draft / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(text.encode())
             if text.startswith("#!"):  # a definition has no modes
                 file.chmod(0o700)
-        made.rename(place)
+        draft.rename(place)
     except OSError:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(draft, ignore_errors=True)
         if not place.is_dir():  # else another execution was faster
             raise
     return place

@@ -77,16 +77,16 @@ def build(skill: Skill, workspace: Path) -> list[Tool]:
     place, top = _place(skill, workspace)
     try:
         if top and (place / folder.MANIFEST).is_file():
-            found = [folder.read(place, named=False)]  # its folder is named by a commit, or by the hash of its files
+            skills = [folder.read(place, named=False)]  # its folder is named by a commit, or by the hash of its files
         else:
-            found = folder.skills_in(place, wanted)
+            skills = folder.skills_in(place, wanted)
     except FolderInvalid as error:
         raise ConfigurationError(
             f"skill {skill.name!r} (agent_skills): {error}", remedy="See https://agentskills.io/specification"
         ) from None
-    if len(found) > MOST_SKILLS:
-        raise skill.wrong("skills", f"a list of at most {MOST_SKILLS} names: there are {len(found)} skills in {place}")
-    known = {one.name: one for one in found}
+    if len(skills) > MOST_SKILLS:
+        raise skill.wrong("skills", f"a list of at most {MOST_SKILLS} names: there are {len(skills)} skills in {place}")
+    known = {one.name: one for one in skills}
     tools: list[Tool] = [LoadSkill(known)]
     runner = RunSkillScript(skill, known, workspace)
     return [*tools, runner] if skill.flag("scripts", True) else tools
@@ -260,9 +260,9 @@ class RunSkillScript:
                 )
             return "/usr/bin/env", ("env", "--")
         for name in names:
-            found = shutil.which(name, path=os.pathsep.join(self._search_path))
-            if found:
-                return found, (name,)
+            program = shutil.which(name, path=os.pathsep.join(self._search_path))
+            if program:
+                return program, (name,)
         if script.suffix == ".py":
             return sys.executable, ("python3", "-I", "-B")
         raise ConfigurationError(f"this host has no {names[0]}", remedy=f"Install {names[0]} on the worker's host")

@@ -100,7 +100,7 @@ def _state(profile: Profile) -> State:
 
 def _identity(path: str, content: bool) -> tuple[int, ...]:
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError:
         return ()
-    return (found.st_dev, found.st_ino, *((found.st_mtime_ns,) if content else ()))
+    return (status.st_dev, status.st_ino, *((status.st_mtime_ns,) if content else ()))

@@ -82,8 +82,8 @@ def fault() -> str:
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"sandbox-exec cannot be used: {error}"
     if starts.returncode:
-        said = " ".join(starts.stderr.decode("utf-8", "replace").split())[:200]
-        return f"sandbox-exec does not start a program (exit code {starts.returncode}): {said}"
+        error_text = " ".join(starts.stderr.decode("utf-8", "replace").split())[:200]
+        return f"sandbox-exec does not start a program (exit code {starts.returncode}): {error_text}"
     return "" if reads.returncode else "sandbox-exec does not keep a program from a private file"
 
 

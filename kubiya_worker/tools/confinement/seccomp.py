@@ -119,8 +119,8 @@ def of_this_host(families: tuple[int, ...]) -> bytes:
 
 def machine() -> str:
     """Return the name of this host's architecture, as the tables have it."""
-    found = platform.machine().lower()
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(found, found)
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
 def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:

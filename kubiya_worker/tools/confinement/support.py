@@ -133,7 +133,7 @@ def line() -> str:
     """Return one line for the log and the status."""
     if mode() == OFF:
         return "off: KUBIYA_CONFINEMENT is off, tools may do what the worker's user may do"
-    found = probe()
-    if found.works:
-        return f"on: {found.means}"
-    return f"none: {found.reason}; tools may do what the worker's user may do"
+    kernel = probe()
+    if kernel.works:
+        return f"on: {kernel.means}"
+    return f"none: {kernel.reason}; tools may do what the worker's user may do"

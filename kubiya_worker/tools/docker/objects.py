@@ -76,9 +76,9 @@ async def pull_image(
             asyncio.timeout(PULLING),
             engine.chunks("POST", "/images/create", {"fromImage": repository, "tag": tag}) as chunks,
         ):
-            held = b""
+            unfinished = b""
             async for chunk in chunks:
-                *lines, held = (held + chunk).split(b"\n")
+                *lines, unfinished = (unfinished + chunk).split(b"\n")
                 for line in filter(None, map(bytes.strip, lines)):
                     progress = json.loads(line)
                     if progress.get("error"):

@@ -47,12 +47,12 @@ async def container_of(engine: Engine, limits: policy.DockerLimits, given: str) 
 
     All further calls use its id, so that another container cannot take its name meanwhile.
     """
-    found: dict[str, Any] = await engine.get(f"/containers/{segment(policy.name(given, 'container'))}/json")
-    name = str(found.get("Name") or "").removeprefix("/")
-    if ((found.get("Config") or {}).get("Labels") or {}).get(policy.WORKER_LABEL) == "true":
+    container: dict[str, Any] = await engine.get(f"/containers/{segment(policy.name(given, 'container'))}/json")
+    name = str(container.get("Name") or "").removeprefix("/")
+    if ((container.get("Config") or {}).get("Labels") or {}).get(policy.WORKER_LABEL) == "true":
         raise policy.DockerRefused(f"The container {name} is one of the worker's own")
     policy.check(limits.containers, name, "container")
-    return found
+    return container
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], nothing: str) -> ToolResult:

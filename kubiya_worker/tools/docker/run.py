@@ -251,17 +251,17 @@ def _variables(arguments: Mapping[str, Any]) -> list[str] | None:
 async def _sweep(engine: Engine) -> None:
     """Remove containers that nobody waits for any more, because their worker was killed."""
     with contextlib.suppress(EngineError):
-        for one in await engine.get("/containers/json", all=True, filters={"label": [DEADLINE_LABEL]}):
-            deadline = str((one.get("Labels") or {}).get(DEADLINE_LABEL))
+        for container in await engine.get("/containers/json", all=True, filters={"label": [DEADLINE_LABEL]}):
+            deadline = str((container.get("Labels") or {}).get(DEADLINE_LABEL))
             if deadline.isdigit() and int(deadline) < time.time():
-                await engine.call("DELETE", f"/containers/{one['Id']}", {"force": True, "v": True})
+                await engine.call("DELETE", f"/containers/{container['Id']}", {"force": True, "v": True})
 
 
 async def _remove_all(engine: Engine, label: str) -> None:
     """Remove containers by their label, as a cancelled call may have made one without learning its id."""
     async with _in_time():
-        for one in await engine.get("/containers/json", all=True, filters={"label": [label]}):
-            await engine.call("DELETE", f"/containers/{one['Id']}", {"force": True, "v": True})
+        for container in await engine.get("/containers/json", all=True, filters={"label": [label]}):
+            await engine.call("DELETE", f"/containers/{container['Id']}", {"force": True, "v": True})
 
 
 @contextlib.asynccontextmanager

@@ -145,7 +145,7 @@ def _patterns(skill: Skill, key: str) -> tuple[str, ...]:
 
 
 def _any_or_all(patterns: Iterable[str]) -> tuple[str, ...]:
-    return ANY if "*" in (given := tuple(patterns)) else given
+    return ANY if "*" in (allowed := tuple(patterns)) else allowed
 
 
 def _is_address(text: str) -> bool:

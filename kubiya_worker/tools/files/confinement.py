@@ -243,18 +243,18 @@ def _entry(parent: int, name: str) -> os.stat_result | None:
 
 def _status(parent: int, name: str, path: str) -> os.stat_result:
     """Return the status of the entry under a name; raise PathRefused when there is none."""
-    found = _entry(parent, name)
-    if found is None:
+    entry = _entry(parent, name)
+    if entry is None:
         raise PathRefused(f"{path}: does not exist")
-    return found
+    return entry
 
 
 def _regular(parent: int, name: str, path: str) -> os.stat_result | None:
     """Return the file of a name, None when there is none. Raises PathRefused for a folder, a link or a device."""
-    found = _entry(parent, name)
-    if found is not None and not stat.S_ISREG(found.st_mode):
-        raise PathRefused(f"{path}: is {_kind(found.st_mode)}, not a file")
-    return found
+    entry = _entry(parent, name)
+    if entry is not None and not stat.S_ISREG(entry.st_mode):
+        raise PathRefused(f"{path}: is {_kind(entry.st_mode)}, not a file")
+    return entry
 
 
 def _link(parent: int, name: str) -> str | None:

@@ -137,9 +137,9 @@ class HttpRequest:
 
     async def _addresses(self, target: addresses.Target) -> Sequence[addresses.Address]:
         known = addresses.literal(target.host)
-        found = [known] if known is not None else await self._resolve(target.host, target.port)
-        addresses.check(target.host, found, self._private)
-        return found
+        resolved = [known] if known is not None else await self._resolve(target.host, target.port)
+        addresses.check(target.host, resolved, self._private)
+        return resolved
 
     def _describe(self) -> ToolSpec:
         reading = set(self._methods) <= READING

@@ -74,7 +74,7 @@ class OutputPart:
 
 def total_bytes(folder: Path, size: int = SEGMENT) -> int:
     """Return how much the command has written so far."""
-    numbers = [int(found[1]) for each in os.listdir(folder) if (found := _NAME.fullmatch(each))]  # noqa: PTH208
+    numbers = [int(match[1]) for each in os.listdir(folder) if (match := _NAME.fullmatch(each))]  # noqa: PTH208
     if not numbers:
         return 0
     try:
@@ -108,12 +108,12 @@ def _beginning(folder: Path, at: int, size: int, look: int, *, forwards: bool, t
     start = max(0, at - 1) if forwards else max(0, at - look)
     window, first, _ = _bytes(folder, start, min(look, total - start) if forwards else at - start, size)
     if forwards:
-        found = window.find(b"\n")
-        return first + found + 1 if found >= 0 else at
+        position = window.find(b"\n")
+        return first + position + 1 if position >= 0 else at
     if window.endswith((b"\n", b" ", b"\t")) or first + len(window) != at:
         return at
-    found = max(window.rfind(byte) for byte in (b"\n", b" ", b"\t"))
-    return first + found + 1 if found >= 0 else at
+    position = max(window.rfind(byte) for byte in (b"\n", b" ", b"\t"))
+    return first + position + 1 if position >= 0 else at
 
 
 def _cut(data: bytes, full: bool) -> int:

@@ -80,16 +80,16 @@ def start(root: Path, command: LongCommand) -> CommandFolder:
     deadline = time.monotonic() + START_WITHIN
     tries = 0
     while not folder.was_started():
-        held = folder.locked()
-        if held is not None:
+        lock = folder.locked()
+        if lock is not None:
             tries += 1
             try:
                 if folder.was_started():
                     break
                 folder.write("facts", command.facts())
-                fault = _keeper(folder, held, command)
+                fault = _keeper(folder, lock, command)
             finally:
-                os.close(held)
+                os.close(lock)
             if fault and tries >= TRIES:
                 raise OSError(fault)
         elif time.monotonic() > deadline:

@@ -223,12 +223,12 @@ def _origin(url: str) -> tuple[str, str | None, int]:
 
 def _names(raw: Any) -> tuple[str, ...]:
     """Return the names of policies, which come as names or as objects with a name."""
-    found = []
+    policies = []
     for each in raw if isinstance(raw, list) else []:
         name = (each.get("name") or each.get("id")) if isinstance(each, dict) else each
         if shown := _text(name):
-            found.append(shown)
-    return tuple(found[:POLICIES])
+            policies.append(shown)
+    return tuple(policies[:POLICIES])
 
 
 def _text(raw: Any) -> str:

@@ -41,8 +41,8 @@ def rules_of(config: Mapping[str, Any]) -> list[Rule]:
             remedy=f"Take it out of the configuration; approval rules, {ALLOWED} and {DISALLOWED} say what may run",
         )
     allowed, disallowed = _names(config, ALLOWED), _names(config, DISALLOWED)
-    found = [_deny(DISALLOWED, "tool", name) for name in disallowed]
-    return [*found, _deny(ALLOWED, "other_tools", " ".join(allowed))] if allowed else found
+    denials = [_deny(DISALLOWED, "tool", name) for name in disallowed]
+    return [*denials, _deny(ALLOWED, "other_tools", " ".join(allowed))] if allowed else denials
 
 
 def permits(denials: Iterable[Rule], spec: ToolSpec) -> bool:

@@ -40,12 +40,14 @@ def read(path: str | None) -> list[Rule]:
             f"The policy file {path} cannot be read: {error.strerror}", remedy="Check KUBIYA_POLICY_FILE"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        told = " ".join(str(error).split())
-        raise ConfigurationError(f"The policy file {path} is not valid YAML: {told}", remedy="Mend the file") from error
-    found = document.get("rules") if isinstance(document, Mapping) and set(document) == {"rules"} else document
-    if not isinstance(found, list):
+        detail = " ".join(str(error).split())
+        raise ConfigurationError(
+            f"The policy file {path} is not valid YAML: {detail}", remedy="Mend the file"
+        ) from error
+    entries = document.get("rules") if isinstance(document, Mapping) and set(document) == {"rules"} else document
+    if not isinstance(entries, list):
         raise ConfigurationError(f"The policy file {path} is no list of rules", remedy="Begin it with `rules:`")
-    return [_rule(path, number, each) for number, each in enumerate(found, 1)]
+    return [_rule(path, number, each) for number, each in enumerate(entries, 1)]
 
 
 def _rule(path: str, number: int, raw: Any) -> Rule:

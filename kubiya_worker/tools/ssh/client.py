@@ -125,9 +125,9 @@ def fault(log: str, jumps: Mapping[str, str], host: str) -> tuple[str, str] | No
     if _AUTHENTICATED.search(log):
         return None
     for name, text in (*jumps.items(), (host, log)):
-        found = _fault(text, name)
-        if found is not None and (found[0] != "unreachable" or name == host):
-            return found
+        fault = _fault(text, name)
+        if fault is not None and (fault[0] != "unreachable" or name == host):
+            return fault
         if name != host and not _AUTHENTICATED.search(text):
             return "unreachable", f"the jump host {name} cannot be reached: {_last(text)}"
     return "unreachable", "the connection ended before the login"

@@ -176,8 +176,8 @@ class Ssh:
             return HostResult(host, "failed", f"ssh could not be started: {error}", "", None, 0.0)
         result = HostResult(host, "ok", "", ended.output, ended.code, ended.seconds, ended.left_out)
         if ended.code == client.FAILED or ended.timed_out:
-            way = [each.name for each in reversed(self._inventory.path(host))]
-            logs = {jump: _log(folder / client.log_file(to, jump)) for jump, to in itertools.pairwise(way)}
+            hops = [each.name for each in reversed(self._inventory.path(host))]
+            logs = {jump: _log(folder / client.log_file(to, jump)) for jump, to in itertools.pairwise(hops)}
             fault = client.fault(_log(folder / client.log_file(host)), logs, host)
             if fault is not None:
                 return replace(result, state=fault[0], note=fault[1], code=None)
