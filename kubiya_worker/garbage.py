@@ -15,7 +15,7 @@ THRESHOLDS: Final = (20_000, 20, 50)
 
 @contextmanager
 def paused(*, keep: bool = False) -> Iterator[None]:
-    """Look for none while modules are imported: what they make stays, and the looks take a tenth of their time.
+    """Pause the garbage collector while modules are imported: what they make stays, and it takes a tenth of the time.
 
     `keep`: count what exists at the end as there to stay, else the next look walks through all of it, 20 to 50 ms.
     """

@@ -67,7 +67,7 @@ class InFlight:
         unconfirmed: Mapping[str, Sequence[Event]],
         behind: Sequence[str] = (),
     ) -> list[str]:
-        """Have the control plane store the events, whoever began to send them. Raises ControlPlaneError.
+        """Make sure that the control plane has these events, whoever began to send them. Raises ControlPlaneError.
 
         `unconfirmed` has the events of each publication. Return those ids of `behind` that may not have arrived.
         """

@@ -49,7 +49,7 @@ class ModelRequests:
         return settings
 
     def drop_refused_format(self, context: calls.Context, model_id: str, error: ModelError) -> bool:
-        """Return True when the endpoint may have refused the response_format. It is then not sent there again."""
+        """Stop sending the response_format where the endpoint may have refused it. Return whether that is so."""
         refused = error.kind == BAD_REQUEST and "response_format" in self._settings(context, model_id)
         if refused:
             self._unformatted.add(model_id)

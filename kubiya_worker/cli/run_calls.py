@@ -30,7 +30,7 @@ class CallMade:
 
     @property
     def told(self) -> str:
-        """Return the outcome in the words of a test: of an unknown one nobody knows more than that it failed."""
+        """Return the outcome in the words of a test. An unknown one counts as failed, as no more is known of it."""
         return "failed" if self.outcome == "unknown" else self.outcome
 
 

@@ -70,7 +70,7 @@ def document(
 
 
 def _returned(call: CallMade, questions: Set[str]) -> bool:
-    """Return whether a tool returned something: what was refused, asked or handed on is so by the engine once more."""
+    """Return whether a tool returned a result; calls that were refused, asked about or handed on are decided anew."""
     return call.began and not call.delegate and call.tool not in questions and call.outcome not in ("", *NOT_RUN)
 
 

@@ -24,7 +24,7 @@ STATUSES: Final = ("completed", "failed", "cancelled", "interrupted", "waiting_f
 
 
 class ScriptedCall(Strict):
-    """A tool call of the scripted model. Arguments that were no object are their text."""
+    """A tool call of the scripted model. Arguments that are no JSON object are kept as text."""
 
     name: Filled
     arguments: Json | str | None = None

@@ -55,7 +55,7 @@ def tokens(look: Look, _: float) -> str:
 
 
 def cost(look: Look, _: float) -> str:
-    """Return the cost of the models whose price is known."""
+    """Return the cost of the model calls whose price is known."""
     spent = total(look.samples, "kubiya_worker_model_cost_usd_total")
     return f"${spent:.2f}" if spent else ""
 

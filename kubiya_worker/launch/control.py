@@ -141,7 +141,7 @@ def owner(home: Home) -> psutil.Process:
 
 
 def signal(home: Home, name: str) -> psutil.Process:
-    """Send a signal once the whole identity was verified. Return the process, to wait for. Raises NotRunning."""
+    """Send a signal once the whole identity was verified. Return the process, to await its end. Raises NotRunning."""
     process = owner(home)
     signalled = ownership.signal_owner(str(home.pid_file), Signals[f"SIG{name}"], str(home.state_file))
     if not signalled.alive:

@@ -32,7 +32,7 @@ class Wish:
 
     @classmethod
     def parse(cls, raw: Any) -> Wish | None:
-        """Return the wish of an answer; None for what is none, or is one that this version does not know."""
+        """Return the wish in a heartbeat's answer; None where there is none, or one that this version does not know."""
         if not isinstance(raw, Mapping) or raw.get("action") not in (names.WISH_DRAIN, names.WISH_RESTART):
             return None
         by = raw.get("by")

@@ -12,7 +12,7 @@ Difference = tuple[str, str]  # what differs, and what to do
 
 
 def differences(settings: Settings, registration: Registration, cluster: str) -> list[Difference]:
-    """Return what keeps work from this worker.
+    """Return the settings by which this worker polls elsewhere than its queue's work is sent, each with a remedy.
 
     `registration` is the control plane's reply, `cluster` the server's own id. Servers are
     compared by their ids, and only where both are known.

@@ -59,6 +59,6 @@ class WorkerPair:
             await worker.run()
 
     async def shutdown(self) -> None:
-        """Stop polling, and return when the steps of all are over."""
+        """Stop polling, and return when the steps of all workers are over."""
         self._decided.set()
         await asyncio.gather(*(worker.shutdown() for worker in self.workers))

@@ -136,7 +136,7 @@ async def _connect(plane: Plane) -> None:
 
 
 async def _lead(plane: Plane, sockets: SlackSockets) -> None:
-    """Do what one server does for all that share a database, until cancelled."""
+    """Do the work that only one of the servers of a database does, until cancelled."""
     work = (
         functools.partial(background.reconcile, plane),
         functools.partial(background.tidy, plane),

@@ -110,7 +110,7 @@ def parser(state: str) -> argparse.ArgumentParser:
 
 
 def _days(text: str) -> float:
-    """Return a number of days. Raises what argparse tells."""
+    """Return a number of days. Raises ArgumentTypeError, whose text argparse prints."""
     try:
         days = float(text)
     except ValueError:
@@ -121,7 +121,7 @@ def _days(text: str) -> float:
 
 
 def _audit_days(text: str) -> float:
-    """Return a number of days. Raises what argparse tells."""
+    """Return the days for which audit records stay. Raises ArgumentTypeError, whose text argparse prints."""
     days = _days(text)
     if days < LEAST_AUDIT:
         raise argparse.ArgumentTypeError(f"{text!r} is less than a day")

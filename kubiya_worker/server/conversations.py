@@ -141,7 +141,7 @@ class Conversations:
         }
 
     def next_turns(self, execution: Execution) -> int:
-        """Return a number that no turn of the execution is above, also none that was cut off."""
+        """Return the highest number that a turn of the execution may have, turns that were cut off included."""
         posted = (int(turn.get("turn_number") or 0) for turn in self._results.turns(execution["id"]))
         last = max(posted, default=0)
         last = max(last, int((execution.get("sequel") or {}).get("turns", 0)))

@@ -35,7 +35,7 @@ class Scheduler:
         self._changed.set()
 
     def wake(self) -> None:
-        """Look now: another server may have changed one."""
+        """Look at the schedules now, as another server may have changed one."""
         self._changed.set()
 
     def get(self, job_id: str) -> Wanted | None:

@@ -69,7 +69,7 @@ def of_host(queue: str) -> dict[str, Any]:
 
 
 def of_host_probe(queue: str, seconds: float) -> dict[str, Any]:
-    """Return the options of the activity that any worker of a host completes at once, in that time."""
+    """Return the options of the activity that finds a worker of a host: any of them completes it at once."""
     return {
         "task_queue": queue,
         "start_to_close_timeout": timedelta(seconds=10),

@@ -26,7 +26,7 @@ class SearchStatus:
             self._task = asyncio.create_task(self._follow())
 
     def end(self, status: str) -> None:
-        """Show the last status, and follow no more."""
+        """Write the last status into the search attribute, and follow the status no more."""
         if self._task is not None:
             self._task.cancel()
             self._show(status)

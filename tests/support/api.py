@@ -26,7 +26,7 @@ Object = dict[str, Any]
 
 
 class Api:
-    """`with Api(folder) as api`: the routes over a database of their own, with the sample agent and team."""
+    """Serve the routes over a database of their own, with the sample agent and team: `with Api(folder) as api`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -65,7 +65,7 @@ def post(stack: Stack, execution: str, events: list[dict[str, Any]]) -> None:
 
 
 def long_output(characters: int) -> str:
-    """Return an output of lines that can be told apart, as long as that."""
+    """Return an output of this many characters, in lines that can be told apart."""
     lines: list[str] = []
     size = 0
     while size < characters:

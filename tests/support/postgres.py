@@ -100,7 +100,7 @@ class PostgresServer:
         return self._process.pid
 
     def want_passwords(self) -> None:
-        """Have a user `guarded`, whom the server asks for a password."""
+        """Create the user `guarded`, whom the server asks for a password."""
         import psycopg
 
         with psycopg.connect(self.address().url, autocommit=True) as connection:

@@ -100,7 +100,7 @@ def _same_run(blocks: list[tuple[str, str | None]], at: int) -> bool:
 
 
 def blocks_of(body: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """The blocks of a request in the order of the prefix, as text without their marks, each with its mark's time.
+    """Return the blocks of a request in the order of the prefix, as text without marks, each with its mark's time.
 
     Of Anthropic's own shape, or of OpenAI's as a gateway translates it.
     """

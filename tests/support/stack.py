@@ -107,7 +107,7 @@ class Process:
             self._more.notify_all()
 
     def expect(self, pattern: str, timeout: float = 60.0) -> str:
-        """The first line that matches, waited for; fails with the whole output when none comes."""
+        """Wait for the first line that matches, and return it. Fail with the whole output when none comes."""
         deadline = time.monotonic() + timeout
         with self._more:
             while True:

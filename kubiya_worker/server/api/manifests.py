@@ -52,7 +52,7 @@ def _checked(documents: list[Object]) -> list[Object]:
 
 
 def _hops(document: Object, documents: list[Object]) -> int:
-    """Return how many of the documents a notification leads to by `then`: those that it names come first."""
+    """Return the length of a notification's chain of `then`. Shorter ones are made first, as longer ones name them."""
     by_name = {each["name"]: each for each in documents if each["kind"] == "Notification"}
     current, seen = document, set[str]()
     while current["kind"] == "Notification" and current["name"] not in seen:

@@ -100,7 +100,7 @@ def _shown(call: Call, model: Object) -> Object:
 
 
 async def list_all(call: Call) -> Any:
-    """List them, each with who names it: used_by {kind, id, name}; and in which queues it is hidden by their own."""
+    """List the stored models, each with who names it (used_by {kind, id, name}) and the queues that have their own."""
     return [_shown(call, each) for each in page(call, call.plane.stores.models.list(call.organization_id))]
 
 

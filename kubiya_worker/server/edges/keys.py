@@ -44,7 +44,7 @@ class KeyPatch(Strict):
 
 
 class NewKey(Strict):
-    """A key of a person. `queues` and `agents` (also teams) limit it, by ids or names; without them it is not limited.
+    """A key of a person. `queues` and `agents` (also teams) limit it, by ids or names; without them it has no limit.
 
     The person of two keys is the same if they have the same e-mail.
     """

@@ -41,7 +41,7 @@ class HookVerdict:
 
 @dataclass(frozen=True)
 class Thread:
-    """A thread is what is known of one thing: its last run, and the last state that the hook was told."""
+    """A thread is what is known of one alert or ticket: its last run, and the last state that the hook was told."""
 
     state: str
     held: bool

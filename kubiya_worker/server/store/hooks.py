@@ -65,7 +65,7 @@ class Hooks(Records):
         return self._db.execute(mine.with_for_update()).first()
 
     def starts(self, hook_id: str, now: float) -> int:
-        """Return how many runs a hook has started lately; one for a list is one."""
+        """Return how many runs a hook has started lately; a run for a list of alerts counts once."""
         query = select(func.count(func.distinct(T.c.execution_id)))
         return int(self._db.execute(query.where(T.c.hook_id == hook_id, T.c.started_at > now - WINDOW)).scalar() or 0)
 
