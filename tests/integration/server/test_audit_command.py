@@ -15,13 +15,28 @@ from tests.support import databases
 from tests.support.control_plane import ControlPlane
 from tests.support.stack import BIN
 
+CHAIN = ("audit", "audit_heads")
 
-@pytest.fixture
-def plane(tmp_path: Path) -> Iterator[ControlPlane]:
-    with ControlPlane(tmp_path) as running:
+
+@pytest.fixture(scope="module")
+def one_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with ControlPlane(tmp_path_factory.mktemp("plane")) as running:
         for number in range(5):
             running.call("POST", "/agents", {"name": f"a{number}"}, 201)
         yield running
+
+
+@pytest.fixture
+def plane(one_plane: ControlPlane) -> Iterator[ControlPlane]:
+    """The control plane with its records; whatever a test does to them is undone."""
+    with databases.opened(one_plane.database) as connection:
+        kept = {table: connection.execute(f"select * from {table}").fetchall() for table in CHAIN}
+    yield one_plane
+    touch(one_plane, *(f"delete from {table}" for table in CHAIN))
+    with databases.opened(one_plane.database) as connection:
+        for table, rows in kept.items():
+            for row in rows:
+                connection.execute(f"insert into {table} values ({', '.join('?' * len(row))})", tuple(row))
 
 
 def kubiya(plane: ControlPlane, *arguments: str) -> subprocess.CompletedProcess[str]:
