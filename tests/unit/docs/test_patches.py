@@ -14,6 +14,8 @@ CALLS = {"patched", "deprecate_patch"}
 
 def patches(source: str) -> list[str | None]:
     """Return the name that each call gives to its change; None where it is not written in the call itself."""
+    if not any(name in source for name in CALLS):  # nearly every file: a look at its tree takes a hundred times as long
+        return []
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     return [
         str(call.args[0].value) if call.args and isinstance(call.args[0], ast.Constant) else None

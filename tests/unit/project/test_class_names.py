@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
-from tests.unit.project.source import modules
+from tests.unit.project.source import modules, statements
 
 # Names that classes of these modules share on purpose, as each stands for the same idea.
 SAME_IDEA: Final = {
@@ -26,7 +26,7 @@ def shared(trees: Mapping[str, ast.Module]) -> dict[str, list[str]]:
     """Return the names of more than one class, with the modules that define them."""
     found: dict[str, list[str]] = defaultdict(list)
     for module, tree in trees.items():
-        for node in ast.walk(tree):
+        for node in statements(tree):
             if isinstance(node, ast.ClassDef):
                 found[node.name].append(module)
     return {name: places for name, places in found.items() if len(places) > 1}

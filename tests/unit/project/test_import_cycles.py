@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 import kubiya_worker
-from tests.unit.project.source import modules
+from tests.unit.project.source import modules, statements
 
 
 def imports(trees: Mapping[str, ast.Module]) -> dict[str, set[str]]:
     """Return for each module those of `trees` that it imports."""
     found: dict[str, set[str]] = {module: set() for module in trees}
     for module, tree in trees.items():
-        for node in ast.walk(tree):
+        for node in statements(tree):
             if isinstance(node, ast.Import):
                 found[module].update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:

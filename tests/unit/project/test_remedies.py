@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from tests.unit.project.source import modules
+from tests.unit.project.source import modules, statements
 
 ROOT: Final = "WorkerError"
 # What a tool says is for the model, and becomes a part of a sentence; only its configuration is a person's.
@@ -37,7 +37,7 @@ def gives_remedy(call: ast.Call) -> bool:
 
 def errors(trees: Mapping[str, ast.Module]) -> dict[str, ast.ClassDef | None]:
     """Return the classes of errors for people by their names, at any depth below WorkerError."""
-    classes = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    classes = [node for tree in trees.values() for node in statements(tree) if isinstance(node, ast.ClassDef)]
     found: dict[str, ast.ClassDef | None] = {ROOT: None}
     while more := [each for each in classes if each.name not in found and found.keys() & set(map(name_of, each.bases))]:
         found |= {each.name: each for each in more}
