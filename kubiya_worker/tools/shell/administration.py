@@ -103,7 +103,7 @@ _LISTED: Final[Mapping[str, ListedCommands]] = {
         "delete, deletefile, mkdir, rmdir, purge, dedupe, help",
         "--transfers --checkers --bwlimit --include --exclude --max-depth --min-age --max-age",
         options(refused="--password-command --config --sftp-ssh --webdav-bearer-token-command --metadata-mapper"),
-        operand=r"(?!:)[^,]*",  # a remote with its settings in the word: `:sftp,ssh="…":`
+        operand=r"(?!:)(?!.*,\w+=).*",  # a remote with its settings in the word: `:sftp,ssh="…":`
     ),
     "consul": _listed(
         "members, info, version, kv get, kv put, kv delete, kv export, catalog datacenters, catalog nodes, "
@@ -152,7 +152,7 @@ _OPTIONS: Final[Mapping[str, OutputOptions]] = {
     **dict.fromkeys(("iptables", "ip6tables"), options(refused="--modprobe -M")),
     "sar": options("-o"),
     "ab": options("-e -g"),
-    "siege": options("-l --log", "-R --rc -f --file"),
+    "siege": options("-l --log", "-R --rc"),
     "tshark": options("-w", "-X -C"),
     "ncdu": options("-o -O"),
     "delta": options(refused="--pager"),
@@ -194,7 +194,9 @@ _PERF: Final = Options(
     writes="-o --output",
     ends=True,
 )
-_PERF_READS: Final = frozenset({"list", "report", "top", "annotate", "diff", "version", "evlist", "buildid-list"})
+_PERF_READS: Final = frozenset(
+    {"list", "report", "top", "annotate", "diff", "version", "evlist", "buildid-list", "--version", "--help"}
+)
 
 
 def _pidstat(arguments: Arguments, place: Place) -> str | None:
@@ -250,11 +252,15 @@ def _mlr(arguments: Arguments, place: Place) -> str | None:
 def _images(arguments: Arguments, place: Place) -> str | None:
     """Return what ImageMagick must not get: formats that run or delete, files with names, and a file outside."""
     for word in arguments:
-        if word.startswith(("|", "@")) or word in ("-script", "-write", "-define"):
+        if word.startswith(("|", "@")) or word in ("-script", "-write"):
             return f"{word[:80]}, {_STARTS}"
         form = re.match(r"([A-Za-z][\w-]*):", word)
         if form and not re.fullmatch(_IMAGES, form[1], re.IGNORECASE):
             return f"the format {form[1]}:"
+    paths = [arguments[at + 1] for at, word in enumerate(arguments[:-1]) if word == "-path"]
+    outside = next(filter(place.outside, paths), None)
+    if outside is not None:
+        return f"-path {outside[:80]}, which lies outside of the workspace"
     last = re.sub(r"^[A-Za-z][\w-]*:", "", arguments[-1]) if arguments else ""
     return f"{last[:80]}, which lies outside of the workspace" if last and place.outside(last) else None
 
