@@ -93,7 +93,9 @@ class Files:
 
     def _path(self, reference: str) -> Path:
         if self._folder is None:
-            raise ConfigurationError("Files may not be read", remedy=f"Set {FOLDER} to the folder that holds secrets")
+            raise ConfigurationError(
+                "Files may not be read as secrets here", remedy=f"Set {FOLDER} to the folder that holds secrets"
+            )
         path, folder = Path(reference), self._folder.resolve()
         if not path.is_absolute():
             path = folder / path

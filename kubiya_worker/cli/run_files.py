@@ -90,7 +90,10 @@ def download(api: Api, execution_id: str, rows: Sequence[Row], folder: Path) -> 
 def _write(folder: Path, path: str, pieces: Iterator[bytes]) -> None:
     parts = path.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise UsageError(f"The path {path!r} leads out of the folder", remedy="Nothing of it was written")
+        raise UsageError(
+            f"The path {path!r} of a file of the run leads out of the folder; it was not written",
+            remedy="Name the other files of the run to get those",
+        )
     inner = -1
     try:
         inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

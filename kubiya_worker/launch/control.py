@@ -116,7 +116,10 @@ def clear(home: Home) -> None:
     try:
         owned = ownership.Ownership.acquire(str(home.pid_file), str(home.state_file), wait=0.0)
     except ownership.Held as held:
-        raise TemporaryFailure(f"{home.folder} is held by a process that lives", remedy="Try again") from held
+        raise TemporaryFailure(
+            f"The worker of {home.label} has just been started in {home.folder}; its files were not removed",
+            remedy=f"kubiya worker status {home.flags} says how it stands",
+        ) from held
     except OSError:
         return  # the folder is gone
     try:

@@ -436,7 +436,10 @@ class Life:
             state.draining(active, hurried=stop.hurried.is_set(), then=then)
             if running.done():
                 running.result()  # raise the error that ended the worker
-                raise WorkerError("The Temporal worker ended by itself", remedy="See the log above")
+                raise WorkerError(
+                    "Temporal's worker ended without an error and without being asked to",
+                    remedy="Its last lines in the log above say more; a supervisor starts it again",
+                )
             drains, counts_before = stop.drains, counters.counts()
             reason = stop.reason if stop.asked.is_set() else f"asked {wishes.why}"
             limit = "none" if not stop.hurried.is_set() else f"{settings.grace_period:g}s"

@@ -38,7 +38,7 @@ def transfer(source: Path, target: PostgresAddress, tell: Callable[[str, int], N
         except (DBAPIError, DataError) as error:
             raise Unavailable(
                 f"Nothing was moved to {target}: {getattr(error, 'orig', error)}",
-                remedy="Mend that, and run it again",
+                remedy="The old database is as it was: correct what the error names, and run the command again",
             ) from error
         new.execute(text("analyze"))
         return new.text_index.make()

@@ -107,5 +107,5 @@ def test_files_stay_in_their_folder_and_variables_have_their_prefix(tmp_path: Pa
     for source in ("file:link", "file:../outside", f"file:{tmp_path}/outside", "env:KUBIYA_API_KEY", "env:HOME", "x:y"):
         with pytest.raises(ConfigurationError):
             found.read(source)
-    with pytest.raises(ConfigurationError, match="Files may not be read"):
+    with pytest.raises(ConfigurationError, match="Files may not be read as secrets"):
         Sources.allowed({}).check("file:inside")
