@@ -58,9 +58,15 @@ class Api:
         self, method: str, path: str, body: Any = None, *, key: bool = True, headers: Any = None, **options: Any
     ) -> httpx.Response:
         """Send a request under /api/v1, or elsewhere for a path with two slashes; with the first key, unless told."""
+        return self._loop.run_until_complete(self.send(method, path, body, key=key, headers=headers, **options))
+
+    async def send(
+        self, method: str, path: str, body: Any = None, *, key: bool = True, headers: Any = None, **options: Any
+    ) -> httpx.Response:
+        """Send a request as `ask` does, in a coroutine for `run`."""
         where = path[1:] if path.startswith("//") else f"/api/v1{path}"
         sent = {**({"Authorization": f"Bearer {self._key}"} if key else {}), **(headers or {})}
-        return self._loop.run_until_complete(self._http.request(method, where, json=body, headers=sent, **options))
+        return await self._http.request(method, where, json=body, headers=sent, **options)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something on the loop of the control plane."""

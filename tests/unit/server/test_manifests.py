@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from kubiya_worker import definition_text
+from kubiya_worker.definition_text import PlacedDocument
 from kubiya_worker.server.edges.manifests import KINDS
 from kubiya_worker.server.store.definitions import ACTIONS
 from tests.support.api import Api, Object
@@ -318,3 +323,27 @@ def test_the_schema_lists_the_kinds_and_the_words_of_a_choice(api: Api) -> None:
     assert tuple(kinds) == KINDS
     assert "risk_level" in kinds["Rule"]["scope_type"]["enum"]
     assert kinds["Rule"]["action"]["anyOf"][0]["enum"] == list(ACTIONS)
+
+
+def test_others_are_answered_while_a_long_text_is_read(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, others, documents = asyncio.Event(), threading.Event(), definition_text.documents
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def long(file: str, text: str) -> Iterator[PlacedDocument]:
+        loops[0].call_soon_threadsafe(begun.set)
+        assert others.wait(60)
+        yield from documents(file, text)
+
+    monkeypatch.setattr(definition_text, "documents", long)
+    answers: list[int] = []
+
+    async def both() -> None:
+        loops.append(asyncio.get_running_loop())
+        reading = asyncio.create_task(api.send("POST", "/definitions/read", {"text": "kind: Agent\nname: a\n"}))
+        await begun.wait()
+        answers.append((await api.send("GET", "/agents")).status_code)
+        others.set()
+        answers.append((await reading).status_code)
+
+    api.run(both())
+    assert answers == [200, 200]
