@@ -29,10 +29,8 @@ MODELS: Final = (  # left out where only the demo model can be asked
     "httpcore2",
     "genai_prices.data",
 )
-TOOLS: Final = (
-    "anyio._backends._asyncio",
-    "anyio._core._sockets",
-    "yaml",
+TOOLS: Final = ("anyio._backends._asyncio", "anyio._core._sockets", "yaml")
+MCP: Final = (  # left out where the extra `mcp` is not installed
     "kubiya_worker.tools.mcp.client",
     "kubiya_worker.tools.mcp.http_client",
     "mcp.client.stdio",
@@ -75,7 +73,8 @@ async def preload(variables: Mapping[str, str], *, endpoint: bool) -> None:
 def needed(variables: Mapping[str, str], *, endpoint: bool) -> list[str]:
     """Return the modules that runs need. CODE is first: a step that is here already waits for no other package."""
     providers = extras(variables)
-    return [*CODE, *(MODELS if endpoint or providers else ()), *TOOLS, *providers]
+    models = MODELS if endpoint or providers else ()
+    return [*CODE, *models, *TOOLS, *(MCP if _installed("mcp") else ()), *providers]
 
 
 def load_kept(modules: Iterable[str]) -> list[str]:

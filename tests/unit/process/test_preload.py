@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -29,10 +30,23 @@ def test_an_extra_with_its_key_is_loaded_when_it_is_installed() -> None:
 
 
 def test_what_asks_models_is_left_out_where_only_the_demo_model_can_be_asked() -> None:
-    asks, tools = "kubiya_worker.models.session", "kubiya_worker.tools.mcp.client"
+    asks, tools = "kubiya_worker.models.session", "yaml"
     assert {asks, tools} <= set(needed({}, endpoint=True))
     alone = needed({}, endpoint=False)
     assert asks not in alone and tools in alone and alone[0] == CODE[0]
+
+
+def test_a_worker_without_extras_loads_all_without_a_fault() -> None:
+    """Each fault is a warning in the log of every start."""
+    program = """
+import sys
+from kubiya_worker.process.preload import load, needed
+for package in ("mcp", "anthropic", "google.genai", "boto3", "pydantic_ai", "openai"):
+    sys.modules[package] = None  # as if it were not installed
+print(load(needed({"ANTHROPIC_API_KEY": "sk-ant-test"}, endpoint=True)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_key_of_a_provider_says_that_models_are_asked() -> None:
