@@ -257,7 +257,12 @@ class Arbiter:
     # -- files
 
     def _keep_files(self) -> None:
-        """Make again what somebody has removed, moved or overwritten; nobody could find us or be heard without it."""
+        """Make again what somebody has removed, moved or overwritten; nobody could find us or be heard without it.
+
+        One that stops makes nothing again: the files may be those of its successor.
+        """
+        if self._intent.kind == STOP:
+            return
         self._loop.timers.set("files", FILES_EVERY, self._keep_files)
         self._journal.restore()
         self._monitor.restore()

@@ -175,8 +175,10 @@ def test_a_lost_notify_socket_is_made_again_before_the_child_counts_as_hung(tmp_
         assert it.state()["restarts"]["hung"] == 0 and it.state()["child"]["pid"] == worker
 
 
-def test_one_that_leaves_removes_only_what_is_its_own(tmp_path: Path) -> None:
-    with Supervised(tmp_path, "ready", "echo", "wait") as it:
+@pytest.mark.parametrize("child", ["echo", pytest.param("slowly:7", marks=pytest.mark.slow)])
+def test_one_that_leaves_removes_only_what_is_its_own(child: str, tmp_path: Path) -> None:
+    """It makes nothing again either, also where the child takes longer than the time between two looks."""
+    with Supervised(tmp_path, "ready", child, "wait") as it:
         it.ready()
         sockets = Path(f"{it.state_file}.run")
         os.kill(it.process.pid, signal.SIGSTOP)  # it must not make them again meanwhile
