@@ -18,7 +18,12 @@ class ApiClient:
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof() and not writer.is_closing():
+                return reader, writer
+            writer.close()  # the server has closed it, because it was idle for long: peers had their turn
+        return await asyncio.open_connection(self._host, self._port)
 
     def _head(self, method: str, path: str, length: int, more: str = "") -> bytes:
         return (
