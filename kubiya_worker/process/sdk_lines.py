@@ -17,6 +17,7 @@ SDK: Final = logging.getLogger("temporalio.activity")
 IDENTIFIER: Final = "__temporal_error_identifier"  # how the SDK marks its lines of failures
 FAILURE: Final = "ActivityFailure"
 OPAQUE: Final = "task_token"  # a field of the core's lines that only Temporal can read
+OWN: Final = frozenset({"seconds", "exc_info", "stack_info", "exception"})  # fields that this log writes in its own way
 
 
 def failed_step(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -60,5 +61,5 @@ def core_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if isinstance(fields, Mapping):
         for name, value in fields.items():
             if name != OPAQUE:
-                event.setdefault(str(name), value)
+                event.setdefault(f"core_{name}" if name in OWN else str(name), value)
     return event

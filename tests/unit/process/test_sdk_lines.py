@@ -74,7 +74,7 @@ from types import SimpleNamespace
 from kubiya_worker.process import logging
 
 logging.configure("INFO", "json", lambda text: text.replace("sk-secret", "[redacted]"))
-fields = {"task_token": "TaskToken(Ci", "details": "sk-secret", "retries": 3}
+fields = {"task_token": "TaskToken(Ci", "details": "sk-secret", "retries": 3, "seconds": "x"}
 library.getLogger(logging.CORE).warning("A poll failed", extra={"temporal_log": SimpleNamespace(fields=fields)})
 """
 
@@ -84,3 +84,4 @@ def test_a_line_of_the_core_has_its_fields_but_no_opaque_one() -> None:
     line = json.loads(done.stdout)
     assert (line["event"], line["retries"], line["details"]) == ("A poll failed", 3, "[redacted]")
     assert "task_token" not in line
+    assert line["core_seconds"] == "x", "the text form writes `seconds` as a number"
