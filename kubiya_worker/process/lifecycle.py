@@ -374,7 +374,8 @@ class Life:
         await polled.wait()
         settings = self._settings
         own = settings.litellm_api_base or settings.openai_base_url or settings.openai_api_key
-        await preload(self._setup.variables, endpoint=bool(own or registration.litellm_api_url or self._routed))
+        endpoint = bool(own or registration.litellm_api_url or self._routed)
+        await preload(self._setup.variables, self._counters.counts, endpoint=endpoint)
 
     def _routing(self, config: dict[str, Any]) -> Routing | None:
         """Return where models are asked, by the queue's settings and the host's, and redact the keys in it."""

@@ -1,5 +1,7 @@
 """This module loads what runs need right after the worker is ready, in a thread, so that the first run does not wait.
 
+The MCP client, which few runs need, comes later: it takes as long to load as all the rest.
+
 It is also what makes a replaced package harmless (`pip install -U`): a worker that has loaded all goes on with the
 code that it has.
 """
@@ -10,13 +12,14 @@ import asyncio
 import importlib
 import importlib.util
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
 
 from kubiya_worker import garbage
 from kubiya_worker.import_lock import IMPORTS
+from kubiya_worker.process.counters import ActivityCounts
 from kubiya_worker.process.dataclass_code import DataclassCode, file_of
 from kubiya_worker.process.late_steps import CODE
 
@@ -30,6 +33,7 @@ MODELS: Final = (  # left out where only the demo model can be asked
     "genai_prices.data",
 )
 TOOLS: Final = ("anyio._backends._asyncio", "anyio._core._sockets", "yaml")
+QUIET_FOR: Final = 5.0  # seconds without a step, after which the MCP client is loaded
 MCP: Final = (  # left out where the extra `mcp` is not installed
     "kubiya_worker.tools.mcp.client",
     "kubiya_worker.tools.mcp.http_client",
@@ -56,25 +60,41 @@ EXTRAS: Final = {
 }
 
 
-async def preload(variables: Mapping[str, str], *, endpoint: bool) -> None:
+async def preload(variables: Mapping[str, str], counts: Callable[[], ActivityCounts], *, endpoint: bool) -> None:
     """Load all that runs need. What cannot be loaded is logged; its run says the rest.
 
-    `endpoint`: whether the worker knows an endpoint of models.
+    `endpoint`: whether the worker knows an endpoint of models. `counts`: see `ActivityCounters.counts`.
     """
     began = time.monotonic()
+    await _load_in_thread(load_kept, needed(variables, endpoint=endpoint))
+    log.info("worker.loaded", seconds=time.monotonic() - began)
+    if _installed("mcp"):
+        await until_quiet(counts, QUIET_FOR)
+        await _load_in_thread(load, MCP)
+        log.debug("worker.mcp_client_loaded")
+
+
+async def until_quiet(counts: Callable[[], ActivityCounts], seconds: float) -> None:
+    """Return once no step has run for some seconds, so that no run shares its core with what comes next."""
+    before = None
+    while (now := counts()) != before or now.active:
+        before = now
+        await asyncio.sleep(seconds)
+
+
+async def _load_in_thread(load: Callable[[Iterable[str]], list[str]], modules: Iterable[str]) -> None:
     with garbage.paused():
-        faults = await asyncio.to_thread(load_kept, needed(variables, endpoint=endpoint))
+        faults = await asyncio.to_thread(load, modules)
     garbage.keep_loaded()
     for fault in faults:
         log.warning("worker.not_loaded", error=fault)
-    log.info("worker.loaded", seconds=time.monotonic() - began)
 
 
 def needed(variables: Mapping[str, str], *, endpoint: bool) -> list[str]:
-    """Return the modules that runs need. CODE is first: a step that is here already waits for no other package."""
+    """Return the modules that most runs need. CODE is first: a step that is here already waits for no other package."""
     providers = extras(variables)
     models = MODELS if endpoint or providers else ()
-    return [*CODE, *models, *TOOLS, *(MCP if _installed("mcp") else ()), *providers]
+    return [*CODE, *models, *TOOLS, *providers]
 
 
 def load_kept(modules: Iterable[str]) -> list[str]:

@@ -36,13 +36,19 @@ def endpoint() -> Iterator[ModelEndpoint]:
         yield running
 
 
-def worker_of(stack: Stack, endpoint: ModelEndpoint, variable: str, value: str) -> Process:
-    variables = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-test", variable: value}
+def worker_of(stack: Stack, endpoint: ModelEndpoint, **variables: str) -> Process:
+    variables = {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "sk-test", **variables}
     return stack.worker("default", ready=True, kill_at="", **variables)
 
 
 def ran(stack: Stack, agent: str) -> str:
     return str(stack.wait(stack.execute("go", agent=agent), timeout=90)["status"])
+
+
+def expect_all_loaded(worker: Process) -> None:
+    worker.expect("worker.loaded")
+    if importlib.util.find_spec("mcp"):
+        worker.expect("worker.mcp_client_loaded")
 
 
 def break_all(package: Path) -> None:
@@ -67,7 +73,7 @@ LATER = re.compile(
 
 @pytest.mark.timeout(240)
 def test_a_start_loads_before_its_first_poll_only_what_polling_needs(stack: Stack, endpoint: ModelEndpoint) -> None:
-    worker = worker_of(stack, endpoint, "PYTHONPROFILEIMPORTTIME", "1")
+    worker = worker_of(stack, endpoint, PYTHONPROFILEIMPORTTIME="1")
     until = worker.lines.index(worker.expect("worker.ready"))
     names = [line.rpartition("|")[2].strip() for line in worker.lines[:until] if line.startswith("import time:")]
     assert "temporalio.worker" in names
@@ -82,7 +88,7 @@ def test_a_start_loads_before_its_first_poll_only_what_polling_needs(stack: Stac
 def test_a_start_keeps_what_it_compiles_of_dataclasses_for_the_next_one(stack: Stack, endpoint: ModelEndpoint) -> None:
     sizes = []
     for _ in range(2):
-        worker = worker_of(stack, endpoint, "PYTHONDONTWRITEBYTECODE", "")
+        worker = worker_of(stack, endpoint, PYTHONDONTWRITEBYTECODE="")
         worker.expect("worker.loaded")
         worker.kill()
         kept = {file.name.partition(".")[0]: file.stat().st_size for file in stack.folder.glob(".kubiya/bytecode/*")}
@@ -95,8 +101,8 @@ def test_a_start_keeps_what_it_compiles_of_dataclasses_for_the_next_one(stack: S
 
 @pytest.mark.timeout(240)
 def test_a_first_run_imports_nothing(stack: Stack, endpoint: ModelEndpoint) -> None:
-    worker = worker_of(stack, endpoint, "PYTHONPROFILEIMPORTTIME", "1")
-    worker.expect("worker.loaded")
+    worker = worker_of(stack, endpoint, PYTHONPROFILEIMPORTTIME="1", LOG_LEVEL="debug")
+    expect_all_loaded(worker)
     before = len(worker.lines)
     assert ran(stack, stack.agent("first", model_id="gpt-test", skills=SKILLS)) == "completed"
     names = {line.rpartition("|")[2].strip() for line in worker.lines if line.startswith("import time:")}
@@ -107,8 +113,8 @@ def test_a_first_run_imports_nothing(stack: Stack, endpoint: ModelEndpoint) -> N
 
 @pytest.mark.timeout(240)
 def test_without_an_endpoint_a_run_imports_nothing_either_and_what_asks_models_is_left_out(stack: Stack) -> None:
-    worker = stack.worker("default", ready=True, kill_at="", PYTHONPROFILEIMPORTTIME="1")
-    worker.expect("worker.loaded")
+    worker = stack.worker("default", ready=True, kill_at="", PYTHONPROFILEIMPORTTIME="1", LOG_LEVEL="debug")
+    expect_all_loaded(worker)
     before = len(worker.lines)
     assert ran(stack, stack.agent("first", skills=SKILLS)) == "completed"
     names = [line.rpartition("|")[2].strip() for line in worker.lines if line.startswith("import time:")]
@@ -123,7 +129,7 @@ def test_a_package_that_is_replaced_under_a_worker_fails_nothing(
 ) -> None:
     copy = tmp_path / "site"
     shutil.copytree(ROOT / "kubiya_worker", copy / "kubiya_worker", symlinks=False)
-    worker = worker_of(stack, endpoint, "PYTHONPATH", str(copy))
+    worker = worker_of(stack, endpoint, PYTHONPATH=str(copy))
     worker.expect("worker.loaded")
     break_all(copy / "kubiya_worker")
     agent = stack.agent("first", model_id="gpt-test", skills=SKILLS)

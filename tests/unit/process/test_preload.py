@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import importlib.util
 import subprocess
 import sys
 import threading
@@ -15,8 +16,9 @@ import pytest
 from kubiya_worker import garbage
 from kubiya_worker.import_lock import IMPORTS
 from kubiya_worker.process import preload
+from kubiya_worker.process.counters import ActivityCounts
 from kubiya_worker.process.late_steps import CODE
-from kubiya_worker.process.preload import extras, load, needed
+from kubiya_worker.process.preload import extras, load, needed, until_quiet
 
 
 @pytest.mark.parametrize("environ", [{}, {"ANTHROPIC_API_KEY": ""}, {"PATH": "/bin"}])
@@ -63,14 +65,30 @@ def test_python_looks_for_no_garbage_while_it_loads(monkeypatch: pytest.MonkeyPa
     """Such looks take a tenth of the time, and find nothing: what is imported stays."""
     looked: list[bool] = []
 
-    def load_kept(_: object) -> list[str]:
+    def load(_: object) -> list[str]:
         looked.append(gc.isenabled())
         return []
 
-    monkeypatch.setattr(preload, "load_kept", load_kept)
+    monkeypatch.setattr(preload, "load_kept", load)
+    monkeypatch.setattr(preload, "load", load)
+    monkeypatch.setattr(preload, "QUIET_FOR", 0)
     monkeypatch.setattr(garbage, "keep_loaded", lambda: looked.append(gc.isenabled()))
-    asyncio.run(preload.preload({}, endpoint=False))
-    assert looked == [False, True]
+    asyncio.run(preload.preload({}, lambda: ActivityCounts(0, 0, 0), endpoint=False))
+    assert looked == [False, True] * (2 if importlib.util.find_spec("mcp") else 1)
+
+
+def test_the_mcp_client_waits_until_no_step_has_run_for_a_while() -> None:
+    seen = [
+        ActivityCounts(1, 0, 0),
+        ActivityCounts(1, 0, 0),  # the same step still runs
+        ActivityCounts(0, 1, 0),
+        ActivityCounts(0, 2, 0),  # one began and ended meanwhile
+        ActivityCounts(0, 2, 0),
+        ActivityCounts(0, 3, 0),
+    ]
+    counts = iter(seen)
+    asyncio.run(until_quiet(lambda: next(counts), 0))
+    assert list(counts) == [seen[-1]]
 
 
 def test_a_package_that_a_run_imports_is_not_imported_from_the_other_end_meanwhile(
