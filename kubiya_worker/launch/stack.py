@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -38,6 +38,7 @@ from kubiya_worker.launch.stack_plan import (
     TEMPORAL,
     WORKER,
     Command,
+    DevServer,
     Facts,
     StackOptions,
     StackPlan,
@@ -45,7 +46,11 @@ from kubiya_worker.launch.stack_plan import (
 
 READY_WITHIN: Final = 60.0  # seconds: long enough for a very busy machine
 STOP_WITHIN: Final = {WORKER: GRACE + 10, CONTROL_PLANE: 5.0, TEMPORAL: 5.0}  # seconds from SIGTERM to SIGKILL
+LOOK_BACK, LOOK_BACK_BYTES = 1000, 65_536  # how much of a program's log the reason for its end is looked for in
 HEALTHY_AFTER: Final = 60.0  # seconds: a worker that ran so long starts again without delay
+PANIC: Final = 2  # exit code of a Go program that broke down; Temporal does when its start takes too long
+TEMPORAL_STARTS: Final = 3  # at most, until it was ready once
+PANIC_WORDS: Final = ("panic: ", "fatal error: ")  # the Go runtime's, before a line of them and a stack of hundreds
 FINAL_CODES: Final = frozenset({EX_USAGE, EX_NOPERM, EX_CONFIG})  # another try would end the same way
 STOPS: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
@@ -72,6 +77,8 @@ class Stack:
         self._children: dict[str, GuardedProgram] = {}
         self._read: dict[str, int] = {}  # bytes of each log that the observer has
         self._worker_ready = False
+        self._temporal_starts = 0
+        self._ready = False
         self._crashes = 0
         self._restart_at: float | None = None
 
@@ -104,7 +111,7 @@ class Stack:
 
     def _start(self) -> None:
         if self._plan.own is not None:
-            self._spawn(TEMPORAL, self._plan.temporal(self._plan.own))
+            self._spawn_temporal(self._plan.own)
         self._spawn(CONTROL_PLANE, self._plan.control_plane())
         if self._options.queue == "default":  # the control plane creates this queue at its start
             self._spawn_worker()
@@ -120,6 +127,10 @@ class Stack:
             ) from error
         self._children[name] = child
         self._read.setdefault(name, child.log_start)
+
+    def _spawn_temporal(self, own: DevServer) -> None:
+        self._temporal_starts += 1
+        self._spawn(TEMPORAL, self._plan.temporal(own))
 
     def _spawn_worker(self) -> None:
         self._worker_ready = False
@@ -157,6 +168,7 @@ class Stack:
                 "queue": self._options.queue,
             }
         )
+        self._ready = True
         self._observer.ready(self._plan.facts(time.monotonic() - began))
         return True
 
@@ -186,7 +198,12 @@ class Stack:
             pass
 
     def _handle_end(self, name: str, child: GuardedProgram, code: int) -> None:
-        last = (child.last_lines(1) or ["it said nothing"])[0]
+        last = last_words(child.last_lines(LOOK_BACK, LOOK_BACK_BYTES))
+        own = self._plan.own
+        broke_down = name == TEMPORAL and code == PANIC and not self._ready
+        if broke_down and own is not None and self._temporal_starts < TEMPORAL_STARTS:
+            self._spawn_temporal(own)
+            return
         if name == WORKER and code not in FINAL_CODES:
             self._crashes = 1 if time.monotonic() - child.started > HEALTHY_AFTER else self._crashes + 1
             delay = restart_delay(self._crashes)
@@ -230,6 +247,12 @@ class Stack:
             child.wait(5.0)
             child.close()  # closing the guard's pipe ends a child that could not be killed
         self._children.clear()
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """Return the line of a program's log that says why it ended: the last one, or that of a Go program's breakdown."""
+    broke = next((line for line in reversed(lines) if line.startswith(PANIC_WORDS)), None)
+    return broke or (lines[-1] if lines else "it said nothing")
 
 
 def added_lines(path: Path, start: int) -> tuple[list[str], int]:

@@ -17,6 +17,18 @@ from tests.support.terminal import Terminal
 
 PORTS = ("--port", "0", "--temporal-port", "0", "--ui-port", "0")
 
+# What the dev server does where a machine is too busy for its start.
+BREAKS_DOWN = "printf 'panic: no namespace\n\ngoroutine 1 [running]:\n\tservice.go:279 +0x287\n' >&2; exit 2"
+
+
+def another_temporal(folder: Path, script: str) -> str:
+    """Make a program `temporal`, and return the PATH on which it comes first."""
+    program = folder / "bin" / "temporal"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
+
 
 class Dev:
     """One run of `kubiya dev`. `home` holds ~/.kubiya/dev and survives it."""

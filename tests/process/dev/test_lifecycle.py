@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.dev import PORTS, Dev, all_gone, command_line
+from kubiya_worker.launch import temporal_server
+from tests.support.dev import BREAKS_DOWN, PORTS, Dev, all_gone, another_temporal, command_line
 from tests.support.stack import BIN, free_port, wait_until
 from tests.support.terminal import CONTROL_C, Terminal
 
@@ -114,6 +115,16 @@ def test_a_killed_server_ends_it_with_one_line_and_nothing_left(tmp_path: Path, 
     assert dev.process.wait(60) == 69, dev.process.lines
     dev.process.expect(f"^kubiya: (Temporal|The control plane) ended with exit code 137: .* See .*{name}.log")
     all_gone(everything, GONE_WITHIN)
+
+
+def test_a_temporal_that_breaks_down_while_it_starts_is_started_again(tmp_path: Path, started: list[Dev]) -> None:
+    count = tmp_path / "starts"
+    real = temporal_server.find_program()
+    script = f'echo x >> {count}; [ $(wc -l < {count}) -gt 2 ] && exec {real} "$@"\n{BREAKS_DOWN}'
+    dev = Dev(tmp_path, "--ephemeral", PATH=another_temporal(tmp_path, script)).ready()
+    started.append(dev)
+    assert dev.stop() == 0
+    assert count.read_text() == "x\n" * 3
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dev import PORTS
+from tests.support.dev import BREAKS_DOWN, PORTS, another_temporal
 from tests.support.stack import BIN
 
 
@@ -110,13 +110,16 @@ def test_without_the_server_extra(tmp_path: Path) -> None:
 
 
 def test_a_temporal_on_path_wins_and_its_failure_is_told(tmp_path: Path) -> None:
-    program = tmp_path / "bin" / "temporal"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho 'I am another temporal' >&2; exit 3\n")
-    program.chmod(0o755)
-    code, line = refused(tmp_path, PATH=f"{program.parent}:{os.environ['PATH']}")
+    path = another_temporal(tmp_path, "echo 'I am another temporal' >&2; exit 3")
+    code, line = refused(tmp_path, PATH=path)
     assert code == 69
     assert "Temporal ended with exit code 3: I am another temporal. See " in line
+
+
+def test_a_temporal_that_breaks_down_at_each_start_is_named_with_what_it_said(tmp_path: Path) -> None:
+    code, line = refused(tmp_path, PATH=another_temporal(tmp_path, BREAKS_DOWN))
+    assert code == 69
+    assert "Temporal ended with exit code 2: panic: no namespace. See " in line
 
 
 @pytest.mark.parametrize(
