@@ -25,6 +25,9 @@ async def heartbeats(details: Callable[[], tuple[Any, ...]] = tuple) -> AsyncIte
 
     `details()` gives the details of a heartbeat. The next attempt gets those of the last one.
     """
+    if activity.info().is_local:  # Temporal hears of these with the workflow's task
+        yield
+        return
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 

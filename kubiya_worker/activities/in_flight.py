@@ -49,6 +49,10 @@ class InFlight:
         while len(self._stored) > REMEMBERED:
             self._stored.popitem(last=False)
 
+    def knows(self, stream_id: str, ids: Sequence[str]) -> bool:
+        """Return whether this process has sent, or is sending, these events of the stream."""
+        return all(key in self._stored or key in self._tasks for key in ((stream_id, each) for each in ids))
+
     async def stored(self, stream_id: str, ids: Sequence[str]) -> bool:
         """Wait for those of the stream's events that this process is sending.
 

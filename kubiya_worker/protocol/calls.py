@@ -269,6 +269,8 @@ class ToolOutcome:
     wait: CallWait | None = None
     elsewhere: CallPlace | None = None
     left: dict[str, CallPlace] = field(default_factory=dict)  # what the call has left on its host, by the thing's key
+    # The worker would have to ask the workflow, which waits for this call: it has to be made by a task of its own.
+    unheld: bool = False
 
 
 @dataclass

@@ -15,6 +15,8 @@ class ToolSpec:
     """One tool of an execution; `parameters` is the JSON schema of its arguments (type object).
 
     `idempotent` tools may run again when their worker died; others run at most once. `timeout` is in seconds.
+    `brief` tools are idempotent, start no program, and nearly all of their calls are over within milliseconds: a call
+    is made within the workflow's own task, so it costs Temporal no task of its own.
     `risk` is one of RISKS; `category` one of command_execution, file_operation, file_search, network, general.
     `taints`: results hold text of others (files, the web, an MCP server), which may try to instruct the model.
     `remote`: those others are outside this host (the web, an MCP server).
@@ -46,6 +48,7 @@ class ToolSpec:
     ruled_as: str = ""
     server: str = ""
     names: dict[str, dict[str, str]] = field(default_factory=dict)
+    brief: bool = False
 
     def wire(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"effects": list(self.effects)}

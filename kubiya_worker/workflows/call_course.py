@@ -31,10 +31,16 @@ class CallCourse:
         self._tool_runs = tool_runs
         self._deferred_calls = deferred_calls
 
-    async def follow(self, request: calls.ToolInput) -> tuple[m.Message, calls.ToolOutcome | None]:
-        """Make one call. Return its message, and the outcome where the tool was run, or refused, by a worker."""
+    async def follow(
+        self, request: calls.ToolInput, *, brief: bool = False
+    ) -> tuple[m.Message, calls.ToolOutcome | None]:
+        """Make one call. Return its message, and the outcome where the tool was run, or refused, by a worker.
+
+        `brief`: make it within the workflow's task, as `ToolSpec.brief` says.
+        """
         activity_id = f"tool-{request.tool_execution_id}"
-        outcome = await self._tool_runs.make(request, activity_id)
+        make = self._tool_runs.make_brief if brief else self._tool_runs.make
+        outcome = await make(request, activity_id)
         waits = moves = 0
         while True:
             if outcome.wait is not None and outcome.elsewhere is not None:

@@ -109,6 +109,17 @@ SERVER: Final[dict[str, Any]] = {
 }
 
 
+# A brief tool's call within the workflow's task. One that takes longer is made again, by an activity: the task may take
+# 10 s, and until its end the workflow hears of nothing else.
+BRIEF_TOOL: Final[dict[str, Any]] = {
+    "start_to_close_timeout": timedelta(seconds=2),
+    "schedule_to_close_timeout": timedelta(seconds=4),  # with the wait for a slot
+    "retry_policy": RetryPolicy(maximum_attempts=1),
+    "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+}
+BRIEF_TOOLS: Final = 4  # calls at once: their results reach Temporal in one request, which may have 4 MB
+
+
 def tool_attempts(*, idempotent: bool) -> int:
     return TOOL_ATTEMPTS if idempotent else 1
 

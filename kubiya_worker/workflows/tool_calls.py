@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from kubiya_worker.protocol import messages as m
+from kubiya_worker.workflows import options
 from kubiya_worker.workflows.budget import Budget
 from kubiya_worker.workflows.call_course import CallCourse
 from kubiya_worker.workflows.core import ExecutionCore
@@ -25,6 +26,7 @@ class ToolCalls:
         inputs: ToolInputs,
         course: CallCourse,
     ) -> None:
+        self._run = core.run
         self._conversation = core.conversation
         self._turn = core.turn
         self._budget = budget
@@ -38,14 +40,22 @@ class ToolCalls:
         tool_calls: list[m.ToolCall] = asked_by["tool_calls"]
         await self._mcp_servers.ready_for(tool_calls)
         self._budget.tools_begin()
-        results = await asyncio.gather(*(self._make(call, asked_by) for call in tool_calls))
+        brief = self._are_brief(tool_calls)
+        results = await asyncio.gather(*(self._make(call, asked_by, brief=brief) for call in tool_calls))
         for result in results:
             self._conversation.append(result)
         self._budget.tools_end()
         return results
 
-    async def _make(self, call: m.ToolCall, asked_by: m.Message) -> m.Message:
-        message, outcome = await self._course.follow(self._inputs.of(call, asked_by))
+    def _are_brief(self, tool_calls: list[m.ToolCall]) -> bool:
+        """Return whether calls can be made within the workflow's task: together, as the task ends with the last one."""
+        context = self._run.context
+        brief = {tool["name"] for tool in context.tools if tool.get("brief")}
+        few = len(tool_calls) <= options.BRIEF_TOOLS
+        return few and all(call["name"] in brief for call in tool_calls)
+
+    async def _make(self, call: m.ToolCall, asked_by: m.Message, *, brief: bool) -> m.Message:
+        message, outcome = await self._course.follow(self._inputs.of(call, asked_by), brief=brief)
         if outcome is not None and outcome.record:
             self._turn.note_tool(outcome.record)
         return self._repeated_failures.note(call, message, outcome)

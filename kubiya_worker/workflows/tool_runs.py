@@ -1,4 +1,8 @@
-"""This module runs tools on workers: one activity for each time that a call is made."""
+"""This module runs tools on workers: one activity for each time that a call is made.
+
+The activity of a brief tool is a local one: it runs within the workflow's task. Only contexts with brief tools lead
+there, which no history before them has, so none replays differently.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,24 @@ class ToolRuns:
         self._outbox = outbox
         self._mcp_servers = mcp_servers
         self._places = places
+
+    async def make_brief(self, request: calls.ToolInput, activity_id: str) -> calls.ToolOutcome:
+        """Make the call of a brief tool within this workflow task, or as `make` does where that does not succeed."""
+        try:
+            outcome: calls.ToolOutcome = await workflow.execute_local_activity(
+                names.CALL_TOOL,
+                request,
+                result_type=calls.ToolOutcome,
+                activity_id=f"{activity_id}-brief",
+                **options.BRIEF_TOOL,
+            )
+        except activity_failures.LOCAL_FAILURE as error:
+            if is_cancelled_exception(error):
+                raise
+        else:
+            if not outcome.unheld:
+                return self._made(request, outcome)
+        return await self.make(request, activity_id)
 
     async def repeat(self, request: calls.ToolInput, activity_id: str, queue: str = "") -> calls.ToolOutcome:
         """Make a call again, as `make` does. Its events follow those that were kept meanwhile."""
@@ -63,9 +85,13 @@ class ToolRuns:
                     self._outbox.keep_lost(lost)
                 message = self._outbox.keep_unrun(request, status, text)
                 return calls.ToolOutcome(message=message)
-            self._outbox.settle(request, outcome)
-            self._mcp_servers.relist(outcome.relisted)
-            self._places.note(outcome.left)
-            # A member works for long, so what was true at its start says nothing.
-            self._run.crowded = outcome.crowded or outcome.delegation is not None
-            return outcome
+            return self._made(request, outcome)
+
+    def _made(self, request: calls.ToolInput, outcome: calls.ToolOutcome) -> calls.ToolOutcome:
+        """Take note of what a worker has told of a call, and return it."""
+        self._outbox.settle(request, outcome)
+        self._mcp_servers.relist(outcome.relisted)
+        self._places.note(outcome.left)
+        # A member works for long, so what was true at its start says nothing.
+        self._run.crowded = outcome.crowded or outcome.delegation is not None
+        return outcome

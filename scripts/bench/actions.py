@@ -53,8 +53,8 @@ def measure(quick: bool) -> list[Row]:
         slow: Step = {**done, "delay_ms": delay}
         shapes = (
             ("one model call", [done], "LRL"),
-            ("two model calls and a tool call", [NOTE_STEP, done], "LRRRL"),
-            ("eleven model calls and ten tool calls", [NOTE_STEP] * 10 + [done], "L" + "R" * 21 + "L"),
+            ("two model calls and a tool call", [NOTE_STEP, done], "LRLRL"),
+            ("eleven model calls and ten tool calls", [NOTE_STEP] * 10 + [done], "L" + "RL" * 10 + "R" + "L"),
             (f"one model call of {delay / 1000:g} s", [slow], "LRL"),
         )
         bench.run(bench.execute(script(done)))

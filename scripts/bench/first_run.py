@@ -7,9 +7,8 @@ worker has loaded what runs need, or, for the other row, at the moment at which 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
-from scripts.bench.report import Row, Spread, main
+from scripts.bench.report import Met, Row, Spread, main
 from scripts.bench.rig import Rig, rig
 from tests.support.model_endpoint import ModelEndpoint
 
@@ -44,7 +43,7 @@ def pair(bench: Rig, endpoint: ModelEndpoint, agent: str, name: str, begins: str
 def row(begins: str, pairs: list[tuple[float, float]]) -> Row:
     first, following = (Spread.of(list(values)) for values in zip(*pairs, strict=True))
     costs = [round(one - other, 3) for one, other in pairs]
-    met: Callable[[Spread, Spread | None], bool] | None = None
+    met: Met | None = None
     if begins == "worker.loaded":
         met = lambda ours, base: base is not None and ours.median - base.median <= MOST  # noqa: E731
     bar = f"at most {MOST} s more" if met else ""

@@ -34,6 +34,9 @@ class Spread:
         return cls(statistics.median(ordered), ordered[0], ordered[-1], ordered[at], len(ordered))
 
 
+Met = Callable[[Spread, Spread | None], bool]  # whether a figure, beside its baseline, meets its bar
+
+
 @dataclass(frozen=True)
 class Row:
     """One figure. `bar` is met when `met`, a function of (ours, baseline), says so; None is a figure without a bar."""
@@ -45,7 +48,7 @@ class Row:
     baseline_is: str = ""
     baseline: Spread | None = None
     bar: str = ""
-    met: Callable[[Spread, Spread | None], bool] | None = None
+    met: Met | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -67,16 +70,16 @@ class Row:
         }
 
 
-def below(limit: float, *, of: str = "median") -> Callable[[Spread, Spread | None], bool]:
+def below(limit: float, *, of: str = "median") -> Met:
     return lambda ours, _: bool(getattr(ours, of) < limit)
 
 
-def at_most(ratio: float) -> Callable[[Spread, Spread | None], bool]:
+def at_most(ratio: float) -> Met:
     """Return a check that the figure is at most `ratio` times the baseline."""
     return lambda ours, base: base is not None and ours.median <= ratio * base.median
 
 
-def at_least(ratio: float) -> Callable[[Spread, Spread | None], bool]:
+def at_least(ratio: float) -> Met:
     return lambda ours, base: base is not None and ours.median >= ratio * base.median
 
 

@@ -26,6 +26,8 @@ THREE = Scene(
 APART = replace(THREE, queues={"one": "member", "two": "others", "three": "others"}, workers=1, alone=True)
 SCENES = {
     "agent": Scene({"agent": ("write", "write", "write", "say")}, "agent", workers=1, alone=True),
+    "brief": Scene({"agent": ("look", "write", "look", "say")}, "agent", workers=1, alone=True),
+    "brief shared": Scene({"agent": ("look", "look", "say")}, "agent", workers=2, alone=True),
     "leader apart": APART,
     "member apart": replace(APART, struck="member"),
     "one queue": replace(THREE, workers=3),
@@ -44,7 +46,7 @@ SCENES = {
         {"inner": ("coordinate", ("one", "two")), "team": ("coordinate", ("inner",))},
     ),
 }
-AT_ONCE = {"agent": 5, "leader apart": 4, "member apart": 4}  # and 3 of the others
+AT_ONCE = {"agent": 5, "brief": 5, "brief shared": 5, "leader apart": 4, "member apart": 4}  # and 3 of the others
 FAST = [
     [
         ("agent", "call_model:2:during"),
@@ -53,6 +55,8 @@ FAST = [
         ("agent", "call_model:2:left"),
         ("agent", "call_tool:2:left"),
         ("agent", "end_turn:1:before"),
+        ("brief", "call_tool:1:during"),
+        ("brief shared", "call_tool:2:after"),
     ],
     [
         ("leader apart", "call_model:2:during"),

@@ -28,6 +28,7 @@ from tests.support.model_endpoint import ModelEndpoint
 from tests.support.stack import FINAL, Process, Stack
 
 SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
+FILES = {"name": "files", "type": "file_system", "configuration": {}}
 MAIN = "main"
 STREAMED = (names.CALL_MODEL, names.CALL_TOOL)  # calls that can be struck while they are under way
 ASKS_ITSELF = ("collaborate", "sequential")  # modes in which the team asks its members, not its model
@@ -35,7 +36,8 @@ ASKS_ITSELF = ("collaborate", "sequential")  # modes in which the team asks its 
 
 @dataclass(frozen=True)
 class Scene:
-    """`plays`: what each one's model says: `say`, `write` or `ask NAME …`; `-` is a step at which it is not asked.
+    """`plays`: what each one's model says: `say`, `write`, `look` (a brief tool) or `ask NAME …`; `-` is a step at
+    which it is not asked.
 
     `teams`: mode and members, those within others first; the last one is executed, or the one agent that there is.
     `answer`: whose last text is the answer. `queues`: who is not on MAIN. `struck`: the queue whose `workers` can be
@@ -57,7 +59,9 @@ class Scene:
     def lines(self, *verbs: str) -> dict[str, str]:
         """Return text -> line; each text occurs once in the whole scene."""
         said = {f"{who} {n}.": line for who, lines in self.plays.items() for n, line in enumerate(lines)}
-        return {text: line for text, line in said.items() if line.split()[0] in (verbs or ("say", "write", "ask"))}
+        return {
+            text: line for text, line in said.items() if line.split()[0] in (verbs or ("say", "write", "look", "ask"))
+        }
 
     @property
     def delegates(self) -> list[str]:
@@ -137,6 +141,8 @@ def _script(scene: Scene, who: str, mark: str, files: Mapping[str, Path]) -> lis
         calls = [(f"{who}_{step}_{name}", f"ask_{name}-{mark}", {"task": "Do your part."}) for name in asked]
         if verb == "write":
             calls = [(f"{who}_{step}", "shell", {"command": f"sh -c 'echo x >> {files[text]}; sleep 0.3'"})]
+        if verb == "look":
+            calls = [(f"{who}_{step}", "list_files", {"path": "."})]
         tools = [{"id": call, "name": name, "arguments": arguments} for call, name, arguments in calls]
         script.append({"text": text, "tools": tools})
     return script
@@ -145,7 +151,7 @@ def _script(scene: Scene, who: str, mark: str, files: Mapping[str, Path]) -> lis
 def _create(stack: Stack, scene: Scene, mark: str) -> str:
     """The id of what is executed."""
     agents = [who for who in scene.plays if who not in scene.teams]
-    ids = {who: stack.agent(f"{who}-{mark}", skills=[SHELL], model_id=f"gpt-{who}") for who in agents}
+    ids = {who: stack.agent(f"{who}-{mark}", skills=[SHELL, FILES], model_id=f"gpt-{who}") for who in agents}
     for name, (mode, members) in scene.teams.items():
         configuration = {
             "mode": mode,
@@ -206,7 +212,7 @@ def _check_tools(outcome: Outcome) -> None:
     begun, ended = (
         Counter(e["data"]["tool_execution_id"] for e in _tools(outcome.events, x)) for x in ("start", "end")
     )
-    assert len(ended) == len(scene.delegates) + len(scene.lines("write")), outcome
+    assert len(ended) == len(scene.delegates) + len(scene.lines("write", "look")), outcome
     assert set(begun) <= set(ended) and {*begun.values(), *ended.values()} == {1}, outcome
     told = [e["data"] for e in _tools(outcome.events, "end") if e["data"].get("outcome") == "unknown"]
     unknown = {data["tool_execution_id"].rpartition(":")[2] for data in told}

@@ -154,3 +154,20 @@ async def test_closing_waits_for_all() -> None:
         flight.add("run", str(number), publication(number))
     await flight.close()
     assert sorted(ended) == [0, 1, 2]
+
+
+async def test_it_knows_what_it_sends_and_has_sent_on_the_same_stream() -> None:
+    flight, gate = InFlight(), asyncio.Event()
+
+    async def publication() -> bool:
+        return await gate.wait()
+
+    assert flight.knows("run", [])
+    assert not flight.knows("run", ["message:m"])
+    flight.add("run", "message:m", publication())
+    assert flight.knows("run", ["message:m"])
+    assert not flight.knows("another run", ["message:m"])
+    assert not flight.knows("run", ["message:m", "of another worker"])
+    gate.set()
+    await flight.stored("run", ["message:m"])
+    assert flight.knows("run", ["message:m"])
