@@ -162,6 +162,7 @@ class LoadSkill:
                 "additionalProperties": False,
             },
             idempotent=True,
+            brief=True,
             category="file_operation",
         )
 
