@@ -11,8 +11,9 @@ from pydantic_ai import messages as pai
 from pydantic_ai.models import StreamedResponse
 
 from kubiya_worker.models import conversion, faults, native_faults
-from kubiya_worker.models.base import LARGEST_ANSWER, TEXT, THINKING, THOUGHT, Delta, ModelError, ModelReply
+from kubiya_worker.models.base import LARGEST_ANSWER, RESET, TEXT, THINKING, THOUGHT, Delta, ModelError, ModelReply
 from kubiya_worker.models.connection import Connection
+from kubiya_worker.models.wire import thinking_tags
 from kubiya_worker.models.wire.answer_reader import AFTER_REASON
 from kubiya_worker.protocol.characters import Halves, without_half_surrogates
 
@@ -63,7 +64,7 @@ class EventReading:
                 raise self._paid(self._fault(error)) from None
         finally:
             watch.cancel()
-        for delta in thoughts.end():
+        for delta in thoughts.last():
             yield self._counted(delta)
 
     async def _next(self, events: AsyncIterator[pai.ModelResponseStreamEvent]) -> pai.ModelResponseStreamEvent | None:
@@ -87,6 +88,8 @@ class EventReading:
     def _counted(self, delta: Delta) -> Delta:
         if delta.kind == TEXT:
             self._texts.append(delta.content)
+        elif delta.kind == RESET:
+            self._texts.clear()
         self._size += len(delta.content)
         return delta
 
@@ -123,7 +126,8 @@ def _arguments_in(event: pai.ModelResponseStreamEvent) -> int:
 class _Thoughts:
     """Turn an answer's events into deltas: text and thoughts, each thought with a number and an end.
 
-    Tool calls are shown when they are complete. A character whose halves came in two pieces is put together.
+    Tool calls are shown when they are complete. A character whose halves came in two pieces is put together. A thought
+    in tags before the answer (Amazon's Nova, and servers that speak Anthropic's API for open models) is a thought.
     """
 
     def __init__(self) -> None:
@@ -131,34 +135,69 @@ class _Thoughts:
         self._open: pai.ThinkingPart | None = None
         self._signature = ""
         self._halves = Halves()
+        self._splitter = thinking_tags.Splitter()
+        self._tagged = False  # whether the thought in tags is open
+        self._said = False  # whether any text is known to be the answer's
 
     def deltas_of(self, event: pai.ModelResponseStreamEvent) -> list[Delta]:
         part = event.part if isinstance(event, pai.PartStartEvent) else None
         delta = event.delta if isinstance(event, pai.PartDeltaEvent) else None
         if isinstance(part, pai.ThinkingPart):
-            ended = self.end()
+            ended = self._end()
+            self._splitter.separate_thoughts = True
             self._open, self._signature = part, part.signature or ""
             return ended + self._piece(THINKING, part.content)
         if isinstance(delta, pai.ThinkingPartDelta):
             self._signature += delta.signature_delta or ""
             return self._piece(THINKING, delta.content_delta)
         if isinstance(part, pai.TextPart):
-            return self.end() + self._piece(TEXT, part.content)
+            return self._end() + self._text(self._halves.feed(part.content or ""))
         if isinstance(delta, pai.TextPartDelta):
-            return self._piece(TEXT, delta.content_delta)
-        return self.end() if part is not None else []
+            return self._text(self._halves.feed(delta.content_delta or ""))
+        return self._end() if part is not None else []
+
+    def last(self) -> list[Delta]:
+        """Return what is left once nothing more comes."""
+        left = self._end() + self._split(self._splitter.flush())
+        if not self._said:
+            left += self._split(self._splitter.give_back())
+        return left + self._end_tagged()
 
     def _piece(self, kind: str, content: str | None) -> list[Delta]:
         text = self._halves.feed(content or "")
-        return [Delta(kind, text, self._count if kind == THINKING else 0)] if text else []
+        return [Delta(kind, text, self._count)] if text else []
 
-    def end(self) -> list[Delta]:
+    def _text(self, text: str) -> list[Delta]:
+        return self._split(self._splitter.feed(text)) if text else []
+
+    def _split(self, pieces: list[thinking_tags.TextPiece]) -> list[Delta]:
+        deltas: list[Delta] = []
+        for piece in pieces:
+            if piece.undo:
+                self._said = False
+                deltas.append(Delta(RESET, ""))
+            elif piece.thought:
+                self._tagged = True
+                deltas.append(Delta(THINKING, piece.text, self._count))
+            elif piece.text:
+                self._said = True
+                deltas += [*self._end_tagged(), Delta(TEXT, piece.text)]
+        return deltas
+
+    def _end_tagged(self) -> list[Delta]:
+        if not self._tagged:
+            return []
+        self._tagged = False
+        self._count += 1
+        return [Delta(THOUGHT, "", self._count - 1)]
+
+    def _end(self) -> list[Delta]:
         """Return what is left of the current part, and the end of a thought; also of one without text (a sealed
         one).
         """
         left = self._halves.flush()
         if self._open is None:
-            return [Delta(TEXT, left)] if left else []
+            return self._text(left) + self._end_tagged()
         ended = [Delta(THINKING, left, self._count)] if left else []
         ended.append(Delta(THOUGHT, without_half_surrogates(self._signature), self._count))
         self._open, self._signature = None, ""

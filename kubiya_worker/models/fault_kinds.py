@@ -59,7 +59,7 @@ _SERVER_CODE: Final = re.compile(
     r"^(server_error|internal_?(server_?)?error|internal|api_error|internalserverexception)$"
 )
 _BROKEN_KEY_CODE: Final = re.compile(
-    r"invalid_?api_?key|authentication|unauthenticated|unauthorized|expired_?(token|key)|^auth_error$|token_not_found"
+    r"invalid_?signature|signature_?does_?not_?match|invalid_?api_?key|authentication|unauthenticated|unauthorized|expired_?(token|key)|^auth_error$|token_not_found"
 )
 
 _PER_MINUTE: Final = re.compile(r"(per[ _-]?|/ ?)(second|sec|min(ute)?|hour)\b|perminute|persecond|perhour")
@@ -112,10 +112,16 @@ _ADDRESS_WORDS: Final = re.compile(
     r"(?:ip|network) ?(?:allow|white)-?list"
 )
 _ACCESS_WORDS: Final = re.compile(
-    r"(?:not (?:allowed|authorized|permitted|entitled|enabled)|(?:no|not have|lacks?|without|denied) .{0,20}(?:access"
-    r"|permission)|access .{0,20}denied|can only access).{0,120}\bmodels?\b"
+    r"(?:not (?:allowed|authorized|permitted|entitled|enabled)"
+    r"|(?:no|not have|n't have|lacks?|without|denied) .{0,20}(?:access|permission)"
+    r"|access .{0,20}denied|can only access).{0,120}\bmodels?\b"
     r"|\bmodels?\b.{0,120}(?:not (?:allowed|authorized|permitted|enabled)|no access|access .{0,20}denied"
     r"|not have access)"
+)
+_TERMS_WORDS: Final = re.compile(  # what a person has to do at the provider before a model may be used
+    r"use[ -]case (?:details|form)\b.{0,80}\bnot (?:been )?submitted"
+    r"|(?:must|need to|please|have to|not(?: yet)?) (?:first )?(?:accept|agree to|accepted|agreed to)\b.{0,60}"
+    r"\b(?:terms|licen[cs]e|agreement|conditions)"
 )
 _KEY_WORDS: Final = re.compile(
     r"\b(?:api[ _-]?)?keys?\b|\btokens?\b|credential|authenticat|unauthori[sz]ed|\blog ?in\b"
@@ -128,7 +134,7 @@ _MODEL_WORDS: Final = re.compile(
     r"\b(?:models?|llms?)\b.{0,120}(?:(?:not|n't) (?:be )?(?:found|exist|available|supported|loaded|recognized)|unknown"
     r"|does not exist|doesn't exist|no longer|deprecated|decommissioned|is invalid)"
     r"|(?:unknown|no such|invalid|unsupported|not a valid|unrecognized) model|invalid model (?:name|id)"
-    r"|\bmodels?\b.{0,80}(?:end of life|retired|sunset|removed|not in .{0,20}list)|\bno model named"
+    r"|\bmodels?\b.{0,80}(?:end of (?:its |their )?life|retired|sunset|removed|not in .{0,20}list)|\bno model named"
     r"|one of the available models|no endpoints found for \S+$|could not resolve .{0,40}\bmodel\b"
     r"|\bmodel identifier is invalid|\bno deployments? (?:found )?for\b"
 )
@@ -181,7 +187,7 @@ def kind_of(report: ProviderReport, wait: float | None) -> str:
         return base.AUTH
     if _any(_REGION_CODE, codes) or _REGION_WORDS.search(text):
         return base.AUTH
-    if _DISABLED_WORDS.search(text):
+    if _DISABLED_WORDS.search(text) or _TERMS_WORDS.search(text):
         return base.AUTH
     if not report.page and (
         _any(_MODEL_CODE, codes) or (status in (400, 404, 410, 422, None) and _MODEL_WORDS.search(text))
@@ -242,6 +248,8 @@ def why_not_let_in(report: ProviderReport) -> str:
         return MODEL
     if report.page:
         return PAGE
+    if _TERMS_WORDS.search(report.text):
+        return RIGHTS
     if report.status != 403 or _any(_BROKEN_KEY_CODE, report.codes) or _KEY_WORDS.search(report.text):
         return KEY
     return RIGHTS if report.texts else KEY

@@ -15,6 +15,7 @@ from kubiya_worker.models.wire import embedded_errors, finish_reasons
 
 LONGEST_MESSAGE: Final = 300  # characters of a provider's message that are shown to a person
 
+_SHOWN_FIELDS: Final = 2  # of a value that pydantic refuses
 _WINDOW: Final = "model_context_window_exceeded"  # Anthropic's reason for an answer that the end of the window cut
 
 _TOO_LONG_REMEDY: Final = "Shorten the conversation or choose a model with a larger context window"
@@ -41,6 +42,27 @@ class NoStream(Exception):
     def __init__(self, body: str, headers: Mapping[str, str]) -> None:
         super().__init__("no stream")
         self.report = ProviderReport(None, body, headers, in_stream=True)
+
+
+class StreamError(Exception):
+    """An error came inside of an answer that had begun with status 200."""
+
+    def __init__(self, report: ProviderReport) -> None:
+        super().__init__("error in the stream")
+        self.report = report
+
+    @classmethod
+    def of(cls, body: Any, headers: Mapping[str, str]) -> StreamError:
+        """Return the error that an event holds, under the status that the same error has in a failed answer."""
+        return cls(ProviderReport(embedded_errors.status_of(body), body, headers, in_stream=True))
+
+
+class Stopped(Exception):
+    """The answer ended with a reason for which it cannot be used, and with words that explain it."""
+
+    def __init__(self, reason: str, words: str) -> None:
+        super().__init__(reason)
+        self.reason, self.words = reason, words
 
 
 def reported(
@@ -115,6 +137,13 @@ def moved(error: Moved, place: str, secrets: Iterable[str] = ()) -> ModelError:
 def no_stream(report: ProviderReport, place: str, secrets: Iterable[str] = ()) -> ModelError:
     """Return the error of an answer with status 200 that is no stream: the error that it holds, or what it is."""
     body = report.parsed
+    if not body:
+        return ModelError(
+            f"The answer of {place} is empty: nothing came",
+            kind=base.BAD_ANSWER,
+            retryable=True,
+            remedy=f"Try again; if it stays, {_lower(remedies.address(place))}",
+        )
     wrong = None if report.page else embedded_errors.error_in(body)
     if wrong is not None:
         status = embedded_errors.status_of(wrong)
@@ -139,6 +168,16 @@ def unreadable(error: Exception, place: str, secrets: Iterable[str] = ()) -> Mod
     )
 
 
+def unusable(place: str, words: str, secrets: Iterable[str] = ()) -> ModelError:
+    """Return the error of an answer that holds what fits nowhere; `words` say what."""
+    return ModelError(
+        f"The answer of {place} holds {clean(words, secrets)}",
+        kind=base.BAD_ANSWER,
+        retryable=True,
+        remedy="Try again; if it stays, give the agent another model",
+    )
+
+
 def unsendable(error: Exception, place: str, secrets: Iterable[str] = ()) -> ModelError:
     """Return the error of a request that the provider's package refuses to make; the same one fails again."""
     return ModelError(
@@ -149,7 +188,12 @@ def unsendable(error: Exception, place: str, secrets: Iterable[str] = ()) -> Mod
 
 
 def _name_of(error: Exception, secrets: Iterable[str]) -> str:
-    words = clean(str(error), secrets)
+    wrong = getattr(error, "errors", None)
+    if callable(wrong):  # pydantic's list: its text repeats the input, and ends with an address
+        words = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in wrong()[:_SHOWN_FIELDS])
+    else:
+        words = str(error)
+    words = clean(words, secrets)
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
@@ -199,10 +243,10 @@ def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iter
     provider_reason = str(details.get("finish_reason") or details.get("block_reason") or finish)
     reason = details.get("refusal") or details.get("block_reason_message")
     kind = finish_reasons.kind_of(provider_reason)
+    explained = f": {clean(str(reason), secrets)}" if reason else ""
     if base.CONTENT_FILTER in (finish, kind) or details.get("refusal"):
-        words = f": {clean(str(reason), secrets)}" if reason else ""
         return ModelError(
-            f"The model at {place} refused to answer ({provider_reason}){words}",
+            f"The model at {place} refused to answer ({provider_reason}){explained}",
             kind=base.REFUSED,
             remedy="Reword the task, or give the agent another model",
         )
@@ -221,7 +265,7 @@ def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iter
         )
     if finish == "error" or kind == finish_reasons.ERROR:
         return ModelError(
-            f"The answer of {place} cannot be used ({provider_reason})",
+            f"The answer of {place} cannot be used ({provider_reason}){explained}",
             kind=base.BAD_ANSWER,
             retryable=True,
             remedy="Try again, or give the agent another model",
@@ -244,6 +288,10 @@ def clean(text: str, secrets: Iterable[str]) -> str:
     text = "".join(character if character.isprintable() else " " for character in text)
     text = " ".join(text.split()).rstrip(". ")
     return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + "…"
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _duration(seconds: float) -> str:

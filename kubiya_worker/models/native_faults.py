@@ -10,8 +10,9 @@ from pydantic_ai import exceptions as pai
 
 from kubiya_worker.models import base, faults, remedies
 from kubiya_worker.models.base import FEW, ModelError
-from kubiya_worker.models.faults import Moved, NoStream
+from kubiya_worker.models.faults import Moved, NoStream, Stopped, StreamError
 from kubiya_worker.models.provider_report import ProviderReport
+from kubiya_worker.models.wire.native_blocks import Unreadable
 
 # Errors of boto3 and google-auth, which look for credentials at the first call. By name, since they may not be
 # installed.
@@ -31,6 +32,13 @@ def fault(error: Exception, place: str, *, streaming: bool, secrets: Iterable[st
             return faults.moved(cause, place, secrets)
         if isinstance(cause, NoStream):
             return faults.no_stream(cause.report, place, secrets)
+        if isinstance(cause, StreamError):
+            return faults.reported(cause.report, place, secrets)
+        if isinstance(cause, Stopped):
+            details = {"finish_reason": cause.reason, "block_reason_message": cause.words}
+            return faults.of_answer("", details, place, secrets)
+        if isinstance(cause, Unreadable):
+            return faults.unusable(place, str(cause), secrets)
     if isinstance(error, pai.ModelAPIError) and not isinstance(error, pai.ModelConnectionError):
         report = _report_of(error)
         if report.status is not None or report.codes or report.body is not None or _kind_of_client(error):

@@ -103,6 +103,9 @@ class ProviderReport:
             return "no explanation"
         if isinstance(body, Mapping) and set(body) == {"message", "status"} and not body["message"]:
             return "no explanation"  # Google's package makes this of an empty body
+        if _holds_codes_only(body, ""):
+            named = sorted(code for code in self.codes if not code.isdecimal() and code != "error")
+            return f"no explanation ({', '.join(named)})" if named else "no explanation"
         try:
             return json.dumps(body, ensure_ascii=False, default=str)[:LARGEST]
         except (ValueError, RecursionError):
@@ -170,6 +173,13 @@ class _Search:
         text = words_of(text[:LARGEST])
         if text and text not in self.texts:
             self.texts.append(text)
+
+
+def _holds_codes_only(value: Any, name: str, depth: int = 0) -> bool:
+    """Return whether an error consists of codes alone, so that its JSON tells a person no more than they do."""
+    if isinstance(value, Mapping) and depth < DEEPEST:
+        return all(_holds_codes_only(inner, str(key).lower(), depth + 1) for key, inner in value.items())
+    return name in _CODES or value in (None, "")
 
 
 def _read(body: Any) -> Any:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from kubiya_worker import aws
 from kubiya_worker.models.connection import CONNECT_TIMEOUT, READ_SLACK, Connection
-from kubiya_worker.models.faults import Moved, NoStream
+from kubiya_worker.models.faults import Moved
+from kubiya_worker.models.native_streams import (
+    CleanStream,
+    ConverseStream,
+    Shaper,
+    Written,
+    anthropic_bytes,
+    google_bytes,
+)
+from kubiya_worker.models.wire.anthropic_events import AnthropicEvents
+from kubiya_worker.models.wire.google_chunks import GoogleChunks
 
 if TYPE_CHECKING:
     from pydantic_ai.models import Model as ProviderModel
@@ -19,52 +29,28 @@ if TYPE_CHECKING:
     Shut = Callable[[], Awaitable[None]]  # closes the provider's connections
 
 
-_NO_DATA: Final = (b":", b"event:", b"id:", b"retry:")  # how lines of a stream begin that hold no data
-
-
 def connect(connection: Connection) -> tuple[Make, Shut]:
     """Return what makes models and closes connections; raise ImportError when the extra is not installed."""
     makers = {"anthropic": _anthropic, "google": _google, "bedrock": _bedrock}
     return makers[connection.provider](connection)
 
 
-async def streams_only(response: httpx2.Response) -> None:
-    """Raise Moved for a redirect, and NoStream for a page or an error with status 200; each package takes these for
-    something else.
-    """
+async def refuse_redirect(response: httpx2.Response) -> None:
+    """Raise Moved for a redirect: the packages follow it, or take its page for an answer."""
     if response.is_redirect:
         raise Moved(response.status_code, response.headers.get("location", ""))
-    kind = str(response.headers.get("content-type") or "").lower()
-    if response.status_code == 200 and ("html" in kind or "json" in kind):
-        await response.aread()
-        answer = NoStream(response.text, response.headers)
-        if "candidates" not in answer.report.fields:  # Google's package reads a whole answer as a stream of one
-            raise answer
 
 
-async def data_only(response: httpx2.Response) -> None:
-    """Leave comments and names of events out of a stream: Google's package takes each line for JSON."""
-    plain = "content-encoding" not in response.headers
-    if response.status_code == 200 and plain and isinstance(response.stream, httpx2.AsyncByteStream):
-        response.stream = _DataLines(response.stream)
+def cleaned_by(make: Callable[[], Shaper], written: Written) -> Callable[[httpx2.Response], Awaitable[None]]:
+    """Return a hook that puts a clean stream in the place of a response's own."""
 
+    async def clean(response: httpx2.Response) -> None:
+        if response.status_code == 200 and isinstance(response.stream, httpx2.AsyncByteStream):
+            response.stream = CleanStream(response, make(), written)
+            for name in ("content-encoding", "content-length"):
+                response.headers.pop(name, None)  # the clean stream is decoded, and has another length
 
-class _DataLines(httpx2.AsyncByteStream):
-    def __init__(self, source: httpx2.AsyncByteStream) -> None:
-        self._source = source
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        rest = b""
-        async for piece in self._source:
-            *lines, rest = (rest + piece).split(b"\n")
-            kept = b"".join(line + b"\n" for line in lines if not line.startswith(_NO_DATA))
-            if kept:
-                yield kept
-        if rest and not rest.startswith(_NO_DATA):
-            yield rest
-
-    async def aclose(self) -> None:
-        await self._source.aclose()
+    return clean
 
 
 def _timeout(connection: Connection) -> httpx2.Timeout:
@@ -77,7 +63,7 @@ def _anthropic(connection: Connection) -> tuple[Make, Shut]:
     from pydantic_ai.providers.anthropic import AnthropicProvider
 
     # Without this client a redirect would be followed, with the key in its header, to wherever it leads.
-    hooks = {"response": [streams_only]}
+    hooks = {"response": [refuse_redirect, cleaned_by(AnthropicEvents, anthropic_bytes)]}
     http = DefaultAsyncHttpxClient(timeout=_timeout(connection), follow_redirects=False, event_hooks=hooks)
     client = AsyncAnthropic(
         api_key=connection.api_key,
@@ -98,7 +84,7 @@ def _google(connection: Connection) -> tuple[Make, Shut]:
     from pydantic_ai.providers.google import GoogleProvider
 
     # Use our own client: nobody would close the one that the provider makes.
-    hooks = {"response": [streams_only, data_only]}
+    hooks = {"response": [refuse_redirect, cleaned_by(GoogleChunks, google_bytes)]}
     client = httpx2.AsyncClient(timeout=_timeout(connection), event_hooks=hooks)
     provider = GoogleProvider(api_key=connection.api_key, http_client=client)  # the client retries only if told to
 
@@ -122,6 +108,13 @@ def _bedrock(connection: Connection) -> tuple[Make, Shut]:
         options["signature_version"] = "bearer"
     session = aws.session(connection.environ)
     client = session.client("bedrock-runtime", region_name=connection.region or None, config=Config(**options))
+    ask = client.converse_stream
+
+    def converse_stream(**fields: Any) -> dict[str, Any]:
+        response = ask(**fields)
+        return {**response, "stream": ConverseStream(response)}
+
+    client.converse_stream = converse_stream
     provider = BedrockProvider(bedrock_client=client)
 
     def make(name: str) -> Any:

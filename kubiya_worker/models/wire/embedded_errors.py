@@ -92,6 +92,7 @@ def _tells(held: Mapping[str, Any]) -> bool:
 def status_of(body: Any) -> int | None:
     """Return the HTTP status that the error names by number or by type; None when it names none."""
     holders = [body, body.get("error")] if isinstance(body, Mapping) else []
+    holders += [{"code": holder} for holder in holders if isinstance(holder, str)]
     for holder in holders:
         if not isinstance(holder, Mapping):
             continue

@@ -24,7 +24,7 @@ _WORDS: Final = {
     "overloaded server_error internal_error internal_server_error engine_error unavailable preempted interrupted "
     "stream_error connection_error",
     ERROR: "error failed failure malformed_function_call unexpected_tool_call too_many_tool_calls malformed_response "
-    "missing_thought_signature invalid",
+    "missing_thought_signature invalid language no_image image_other image_recitation",
 }
 # Parts of longer words, such as `engine_overloaded` or `finish_reason_max_tokens`; the first one decides.
 _PARTS: Final = {

@@ -35,6 +35,11 @@ _END_NAMES: Final = (
     "finished",
     "eos",
 )  # names of a last event
+# Names of events that carry an answer or an error: OpenAI's, then Anthropic's.
+_CARRYING: Final = (
+    *("", "message", "error"),
+    *("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta"),
+)
 _LARGEST_PRINTED: Final = 1_000_000  # characters
 _QUOTED: Final = 2  # how often an object may have been encoded as a text
 
@@ -160,7 +165,7 @@ def event_of(name: str, text: str) -> StreamEvent | None:
         if printed is not None:
             return StreamEvent(name, text, printed)
         # An unreadable event matters only if its name says that it carries an answer or an error.
-        return StreamEvent(name, text) if name in ("", "message", "error") else None
+        return StreamEvent(name, text) if name in _CARRYING else None
 
 
 def _printed(text: str) -> dict[str, Any] | None:

@@ -1,11 +1,13 @@
 """This module finds JSON that a server writes into an event stream without the field `data:`. Pure.
 
 The standard skips such a line, and with it the error that says why the stream ends there. Servers write an error object
-on a line, or over several, a line `error: ...`, or the end mark alone.
+on a line, or over several, a line `error: ...`, or the end mark alone. Others print an object over several lines, and
+write `data:` before the first one only.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -13,6 +15,7 @@ LARGEST: Final = 16 * 1024 * 1024  # bytes of a line that are held; a longer one
 NAME: Final = "stray"  # the name of events that are made of such lines; one that is no JSON is skipped
 _KNOWN: Final = re.compile(rb"(?:data|event|id|retry)?[ \t]*:")
 _ODD_DATA: Final = re.compile(rb"(?!(?-i:data:))[ \t]*data[ \t]*:", re.IGNORECASE)  # which the standard skips
+_OPENING: Final = re.compile(rb"data:[ \t]*([{\[].*)", re.DOTALL)  # data that is an object or a list, or begins one
 _ERROR: Final = b"error:"
 _END: Final = re.compile(rb"\r\n|\n|\r(?!$)")
 
@@ -24,6 +27,7 @@ class StrayLines:
         self._held = bytearray()  # a line without its end yet
         self._searched = 0
         self._stray = False  # whether the block that is open consists of such lines
+        self._printed = bytearray()  # the lines so far of an object that began behind `data:`
 
     def feed(self, piece: bytes) -> bytes:
         self._held += piece
@@ -50,6 +54,11 @@ class StrayLines:
         odd = _ODD_DATA.match(line)
         if odd:
             line = b"data:" + line[odd.end() :]
+        opening = _OPENING.fullmatch(line)
+        if self._goes_on(line) and not opening:
+            self._printed += b"\n" + line
+            return b"data: %s\n" % line
+        self._printed = bytearray(opening.group(1) if opening else b"")
         if self._stray and line.strip() and not _KNOWN.match(line):
             return b"data: %s\n" % line
         before, self._stray = b"\n" if self._stray else b"", False
@@ -59,3 +68,19 @@ class StrayLines:
         if line.startswith(_ERROR):
             return b"%s\nevent: error\ndata: %s\n\n" % (before, line[len(_ERROR) :])
         return before + line + b"\n"
+
+    def _goes_on(self, line: bytes) -> bool:
+        """Return whether a line belongs to the object that is printed over several lines."""
+        if not self._printed or not line.strip() or _KNOWN.match(line):
+            return False
+        return len(self._printed) < LARGEST and not _is_json(self._printed)
+
+
+def _is_json(text: bytearray) -> bool:
+    if not text.rstrip().endswith((b"}", b"]")):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -43,6 +43,10 @@ Pieces = list[Piece]
 PAGE = Wire("<html><head><title>Sign in</title></head></html>", headers={"Content-Type": "text/html"})
 
 
+PLAIN = {"Content-Type": "text/plain"}
+SIGNATURE = "InvalidSignatureException"
+
+
 def stream(*parts: Piece | Pieces, headers: dict[str, str] | None = None, **more: Any) -> Wire:
     flat = [piece for part in parts for piece in (part if isinstance(part, list) else [part])]
     return Wire(flat, headers=headers or EVENTS, **more)
@@ -222,6 +226,9 @@ def test_text_a_call_and_usage_are_read(ask: Ask, provider: str) -> None:
     assert (asked.reply.content, asked.reply.finish_reason) == ("Hello", "tool_calls")
 
 
+PLAIN_ANSWER = "".join(map(str, [start(), *says(0, "a"), *ends()[:1]]))
+NAMELESS = "".join(line for line in PLAIN_ANSWER.splitlines(True) if not line.startswith("event:"))
+
 # (provider, wire, text): what is new or odd, and yet an answer
 UNDERSTOOD = {
     "anthropic, an event that nobody knows": (
@@ -250,6 +257,67 @@ UNDERSTOOD = {
         "google",
         stream(chunk({"text": "a\ud83d"}), chunk({"text": "\ude00b"}), chunk(finishReason="STOP")),
         "a😀b",
+    ),
+    "anthropic, a byte order mark": ("anthropic", stream("\ufeff", start(), says(0, "a"), ends()), "a"),
+    "anthropic, no names of events": ("anthropic", stream(NAMELESS), "a"),
+    "anthropic, no line end at the end": ("anthropic", stream(PLAIN_ANSWER[:-2]), "a"),
+    "anthropic, events over several lines": (
+        "anthropic",
+        stream(
+            "data: " + json.dumps(json.loads(start().partition("data: ")[2]), indent=1), "\n\n", says(0, "a"), ends()
+        ),
+        "a",
+    ),
+    "anthropic, bytes that are no UTF-8": (
+        "anthropic",
+        stream(start(), "".join(map(str, says(0, "aE"))).replace("aE", "a\xe9").encode("latin-1"), ends()),
+        "a\ufffd",
+    ),
+    "anthropic, one whole answer": (
+        "anthropic",
+        Wire({"type": "message", "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"}, headers=JSON),
+        "a",
+    ),
+    "anthropic, a stream under another type": ("anthropic", stream(PLAIN_ANSWER, headers=JSON), "a"),
+    "anthropic, no usage": ("anthropic", stream(start().replace('"usage"', '"other"'), says(0, "a"), ends()), "a"),
+    "anthropic, no start": ("anthropic", stream(says(0, "a"), ends()), "a"),
+    "anthropic, a thought in tags": ("anthropic", stream(start(), says(0, "<thi", "nk>x</think>\n\na"), ends()), "a"),
+    "google, a part that nobody knows": (
+        "google",
+        stream(chunk({"hologram": {"x": 1}}, {"text": "a"}), chunk(finishReason="STOP")),
+        "a",
+    ),
+    "google, an answer over several lines": (
+        "google",
+        stream("\ufeffdata:" + json.dumps(json.loads(chunk({"text": "a"}, finishReason="STOP")[6:]), indent=1), "\n\n"),
+        "a",
+    ),
+    "google, chunks in a list": (
+        "google",
+        Wire(f"[{chunk({'text': 'a'})[6:]},{chunk(finishReason='STOP')[6:]}]", headers=JSON),
+        "a",
+    ),
+    "google, words that keep the connection open": (
+        "google",
+        stream("data: keep-alive\n\n", "data: \n\n", chunk({"text": "a"}), chunk(finishReason="STOP")),
+        "a",
+    ),
+    "bedrock, one whole answer": (
+        "bedrock",
+        Wire({"output": {"message": {"content": [{"text": "a"}]}}, "stopReason": "end_turn"}, headers=JSON),
+        "a",
+    ),
+    "bedrock, bytes that are no UTF-8": (
+        "bedrock",
+        frames(
+            frame("contentBlockDelta", b'{"contentBlockIndex": 0, "delta": {"text": "a\xe9"}}'), stopped("end_turn")[:1]
+        ),
+        "a\ufffd",
+    ),
+    "bedrock, a thought in tags": (
+        "bedrock",
+        frames(piece_of(0, {"text": "<thinking>plan"}), piece_of(0, {"text": "</thinking>\n\na"}), stopped("end_turn")),
+        "a",
     ),
     "google, a field and a value that nobody knows": (
         "google",
@@ -367,22 +435,89 @@ BROKEN: dict[str, tuple[str, Wire, str, int, str]] = {
         base.FEW,
         "failed: no",
     ),
+    "anthropic, an error without its event's name": (
+        "anthropic",
+        stream(HALF["anthropic"], data({"type": "error", "error": ERROR})),
+        base.UNAVAILABLE,
+        base.MANY,
+        "Overloaded",
+    ),
+    "anthropic, an error without words": (
+        "anthropic",
+        stream(HALF["anthropic"], event("error", error={"type": "api_error"})),
+        base.UNAVAILABLE,
+        base.MANY,
+        "failed: no explanation (api_error)",
+    ),
+    "anthropic, an error of words alone": (
+        "anthropic",
+        stream(HALF["anthropic"], "event: error\ndata: the upstream is gone\n\n"),
+        base.BAD_ANSWER,
+        base.FEW,
+        "failed: the upstream is gone",
+    ),
+    "anthropic, an event that is no JSON": (
+        "anthropic",
+        stream(HALF["anthropic"], "event: content_block_delta\ndata: {broken\n\n", ends()),
+        base.BAD_ANSWER,
+        base.FEW,
+        "holds an event that is no JSON: {broken",
+    ),
+    "google, an error in a list": (
+        "google",
+        stream(HALF["google"], data([UNAVAILABLE])),
+        base.UNAVAILABLE,
+        base.MANY,
+        "overloaded",
+    ),
+    "google, an event that is no JSON": (
+        "google",
+        stream(HALF["google"], "data: {broken\n\n"),
+        base.BAD_ANSWER,
+        base.FEW,
+        "holds an event that is no JSON: {broken",
+    ),
+    "google, a call without a name": (
+        "google",
+        stream(HALF["google"], chunk({"functionCall": {"args": {}}}), chunk(finishReason="STOP")),
+        base.BAD_ANSWER,
+        base.FEW,
+        "holds a call without a name",
+    ),
+    "google, a stop with its words": (
+        "google",
+        stream(HALF["google"], chunk(finishReason="MALFORMED_FUNCTION_CALL", finishMessage="print(default_api")),
+        base.BAD_ANSWER,
+        base.FEW,
+        "(MALFORMED_FUNCTION_CALL): print(default_api",
+    ),
+    "bedrock, too many tokens a minute in mid-stream": (
+        "bedrock",
+        stream(
+            HALF["bedrock"],
+            frame("throttlingException", {"message": "Too many tokens, please wait."}, exception=True),
+            headers=FRAMES,
+        ),
+        base.RATE_LIMITED,
+        base.MANY,
+        "Too many tokens",
+    ),
+    "bedrock, an event that is no JSON": (
+        "bedrock",
+        stream(HALF["bedrock"], frame("contentBlockDelta", b"{broken"), stopped("end_turn"), headers=FRAMES),
+        base.BAD_ANSWER,
+        base.FEW,
+        "holds an event that is no JSON: {broken",
+    ),
     "anthropic, cut": ("anthropic", stream(HALF["anthropic"]), base.CUT_STREAM, base.FEW, "why it stopped"),
     "google, cut": ("google", stream(HALF["google"]), base.CUT_STREAM, base.FEW, "why it stopped"),
     "bedrock, cut": ("bedrock", stream(HALF["bedrock"], headers=FRAMES), base.CUT_STREAM, base.FEW, "why it stopped"),
-    "google, a part that nobody knows": (
-        "google",
-        stream(HALF["google"], chunk({"hologram": {"x": 1}}), chunk(finishReason="STOP")),
-        base.BAD_ANSWER,
-        base.FEW,
-        "cannot be read",
-    ),
     "bedrock, arguments of no call": (
         "bedrock",
         stream(HALF["bedrock"], piece_of(1, {"toolUse": {"input": "{}"}}), stopped("tool_use"), headers=FRAMES),
         base.BAD_ANSWER,
         base.FEW,
-        "cannot be read",
+        "arguments of a call that has not begun",
     ),
     "bedrock, a sealed thought in other bytes": (
         "bedrock",
@@ -460,13 +595,37 @@ REFUSED: dict[str, tuple[str, Wire, str, int, str]] = {
         "over",
     ),
     "anthropic, JSON": ("anthropic", Wire({"id": "m"}, headers=JSON), base.BAD_ANSWER, base.FEW, "ANTHROPIC_BASE_URL"),
-    "bedrock, a page": ("bedrock", PAGE, base.CUT_STREAM, base.FEW, "broke off"),
-    "anthropic, a start without usage": (
-        "anthropic",
-        stream(start().replace('"usage"', '"other"'), says(0, "a"), ends()),
-        base.BAD_ANSWER,
-        base.FEW,
-        "cannot be read",
+    "bedrock, a page": ("bedrock", PAGE, base.BAD_ANSWER, base.FEW, "web page: Sign in. Check"),
+    "anthropic, text": ("anthropic", Wire("upstream is gone", headers=PLAIN), base.BAD_ANSWER, base.FEW, "is gone"),
+    "anthropic, nothing": ("anthropic", Wire([], headers=EVENTS), base.BAD_ANSWER, base.FEW, "is empty"),
+    "google, nothing": ("google", Wire([], headers=EVENTS), base.BAD_ANSWER, base.FEW, "is empty"),
+    "bedrock, an error with status 200": (
+        "bedrock",
+        Wire({"message": "The security token is expired", "__type": "ExpiredTokenException"}, headers=JSON),
+        base.AUTH,
+        base.ONCE,
+        "refused the key",
+    ),
+    "bedrock, a form that must be filled in": (
+        "bedrock",
+        Wire({"message": "Model use case details have not been submitted for this account. Fill out"}, 404, JSON),
+        base.AUTH,
+        base.ONCE,
+        "Do what the words ask for",
+    ),
+    "bedrock, a model that is gone": (
+        "bedrock",
+        Wire({"message": "This model version has reached the end of its life."}, 404, JSON),
+        base.UNKNOWN_MODEL,
+        base.ONCE,
+        "end of its life",
+    ),
+    "bedrock, the secret of the key": (
+        "bedrock",
+        Wire({"message": "The request signature does not match"}, 403, {**JSON, "x-amzn-ErrorType": SIGNATURE}),
+        base.AUTH,
+        base.ONCE,
+        "AWS_PROFILE",
     ),
     "anthropic, the limit of the account": (
         "anthropic",

@@ -517,3 +517,16 @@ def test_a_body_that_is_deep_or_wide_is_searched_in_bounds() -> None:
         deep = {"error": deep}
     assert ProviderReport(400, deep).summary
     assert ProviderReport(400, {f"k{n}": {"message": str(n)} for n in range(100_000)}).summary
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"type": "error", "error": {"type": "api_error"}}, "no explanation (api_error)"),
+        ({"error": {"code": "throttled", "message": ""}}, "no explanation (throttled)"),
+        ({"error": {"code": 500, "type": None}}, "no explanation"),
+        ({"error": {"why": "it rains"}}, '{"error": {"why": "it rains"}}'),
+    ],
+)
+def test_a_body_of_codes_alone_is_told_without_its_markup(body: object, words: str) -> None:
+    assert ProviderReport(500, body).summary == words

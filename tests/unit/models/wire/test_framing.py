@@ -63,6 +63,9 @@ STREAMS = [
     b'data: {"a": "x\xc3\xb6y"}\n\nevent: end\ndata: {}\n\n',
     b'data: {"a": "x\xc3\xb6y"}\n\nevent: close\ndata: bye\n\n',
     b'data: "{\\"a\\": \\"x\xc3\xb6y\\"}"\n\ndata: [DONE]\n\n',
+    b'data: {\n  "a":\n    "x\xc3\xb6y"\n}\n\ndata: [DONE]\n\n',
+    b'data: {\r\n"a": "x\xc3\xb6y"\r\n}\r\n\r\ndata: [DONE]\r\n\r\n',
+    b'data: {"a": "x\xc3\xb6y"}\nfoo: bar\n\ndata: [DONE]\n\n',
 ]
 
 
