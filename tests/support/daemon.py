@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support import kept_code
 from tests.support.stack import BIN, ROOT, Stack, wait_until
 
 KUBIYA = str(BIN / "kubiya")
@@ -33,6 +34,7 @@ class Daemons:
         self.stack = stack
         self.home = folder / "home"
         self.home.mkdir()
+        kept_code.share(self.home)
         self.workers = self.home / ".kubiya" / "workers"
 
     def __enter__(self) -> Daemons:

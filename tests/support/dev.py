@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import requests
 
+from tests.support import kept_code
 from tests.support.stack import BIN, Process, wait_until
 from tests.support.terminal import Terminal
 
@@ -36,6 +37,7 @@ class Dev:
     def __init__(self, home: Path, *arguments: str, json: bool = True, ports: bool = True, **env: str) -> None:
         self.home = home
         self.state = home / ".kubiya" / "dev"
+        kept_code.share(home)
         argv = [str(BIN / "kubiya"), "dev", *(PORTS if ports else ()), *(("--json",) if json else ()), *arguments]
         self.process = Process(argv, {"HOME": str(home), "COLUMNS": "200", **env}, home)
         self.facts: dict[str, Any] = {}

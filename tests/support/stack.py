@@ -33,7 +33,7 @@ from temporalio.client import Client
 
 from kubiya_worker.launch import temporal_server
 from kubiya_worker.server.store.address import Place
-from tests.support import databases
+from tests.support import databases, kept_code
 from tests.support import tied as tied_program
 from tests.support.event_stream import frames, in_time
 
@@ -240,6 +240,7 @@ class Stack:
 
     def worker_environment(self, **env: str) -> dict[str, str]:
         self._number += 1
+        kept_code.share(self.folder)
         return {
             "KUBIYA_API_KEY": self.key,
             "CONTROL_PLANE_GATEWAY_URL": self.url,

@@ -119,7 +119,7 @@ def test_a_metrics_port_is_for_one_worker(daemons: Daemons) -> None:
 def test_the_longest_time_of_a_tool_call_reaches_the_worker(daemons: Daemons) -> None:
     """The value goes from the configuration file through supervisor and venv to the call that it ends."""
     config = daemons.home / ".kubiya" / "worker-config.yaml"
-    config.parent.mkdir()
+    config.parent.mkdir(exist_ok=True)
     config.write_text("resources:\n  activity_timeout: 1s\n")
     config.chmod(0o600)
     daemons.start()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import kept_code
 from tests.support.stack import Process, Stack
 
 KEY = "kby_secret_of_the_tests"
@@ -24,6 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts a worker against a URL; it is killed when the test ends."""
     started: list[Process] = []
+    kept_code.share(tmp_path)
 
     def run(url: str, *arguments: str, module: str = "kubiya_worker.process.worker", **env: str) -> Process:
         environment = {

@@ -24,10 +24,17 @@ STEPS: list[dict[str, Any]] = [{"tools": [{"name": "shell", "arguments": {"comma
 BROKEN = "raise ImportError('half of a package')\n"
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    with Stack(tmp_path) as running:
+@pytest.fixture(scope="module")
+def one_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
+
+
+@pytest.fixture
+def stack(one_stack: Stack) -> Iterator[Stack]:
+    """The stack of all tests here, with no worker of another one."""
+    with one_stack.lent() as lent:
+        yield lent
 
 
 @pytest.fixture
@@ -85,13 +92,15 @@ def test_a_start_loads_before_its_first_poll_only_what_polling_needs(stack: Stac
 
 
 @pytest.mark.timeout(240)
-def test_a_start_keeps_what_it_compiles_of_dataclasses_for_the_next_one(stack: Stack, endpoint: ModelEndpoint) -> None:
+def test_a_start_keeps_what_it_compiles_of_dataclasses_for_the_next_one(
+    stack: Stack, endpoint: ModelEndpoint, tmp_path: Path
+) -> None:
     sizes = []
     for _ in range(2):
-        worker = worker_of(stack, endpoint, PYTHONDONTWRITEBYTECODE="")
+        worker = worker_of(stack, endpoint, PYTHONDONTWRITEBYTECODE="", HOME=str(tmp_path))
         worker.expect("worker.loaded")
         worker.kill()
-        kept = {file.name.partition(".")[0]: file.stat().st_size for file in stack.folder.glob(".kubiya/bytecode/*")}
+        kept = {file.name.partition(".")[0]: file.stat().st_size for file in tmp_path.glob(".kubiya/bytecode/*")}
         sizes.append(kept)
     assert set(sizes[0]) == {"start", "steps"}
     assert sizes[1]["start"] == sizes[0]["start"]
@@ -116,7 +125,7 @@ def test_without_an_endpoint_a_run_imports_nothing_either_and_what_asks_models_i
     worker = stack.worker("default", ready=True, kill_at="", PYTHONPROFILEIMPORTTIME="1", LOG_LEVEL="debug")
     expect_all_loaded(worker)
     before = len(worker.lines)
-    assert ran(stack, stack.agent("first", skills=SKILLS)) == "completed"
+    assert ran(stack, stack.agent("first-demo", skills=SKILLS)) == "completed"
     names = [line.rpartition("|")[2].strip() for line in worker.lines if line.startswith("import time:")]
     assert "kubiya_worker.models.session" not in names
     imported = [line.rpartition("|")[2].strip() for line in worker.lines[before:] if line.startswith("import time:")]
@@ -132,7 +141,7 @@ def test_a_package_that_is_replaced_under_a_worker_fails_nothing(
     worker = worker_of(stack, endpoint, PYTHONPATH=str(copy))
     worker.expect("worker.loaded")
     break_all(copy / "kubiya_worker")
-    agent = stack.agent("first", model_id="gpt-test", skills=SKILLS)
+    agent = stack.agent("replaced", model_id="gpt-test", skills=SKILLS)
     assert [ran(stack, agent) for _ in range(3)] == ["completed"] * 3
     assert not [line for line in worker.lines if "must_restart" in line or "Traceback" in line]
     worker.signal(signal.SIGTERM)
