@@ -15,7 +15,7 @@ from temporalio.client import Client
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.payloads.options import PayloadOptions
 from tests.support.demo_scripts import script, shell
-from tests.support.stack import Stack, wait_until
+from tests.support.stack import Stack, free_port, wait_until
 
 CANARY = "canary-7f3a9c"
 SHELL = {
@@ -39,19 +39,35 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
+def configured(folder: Path, environment: pytest.MonkeyPatch) -> Path:
+    """Return the control plane's and the workers' keys: a stack hands its environment on."""
+    path = write(folder / "payload-keys", f"old {key(1)}")
+    environment.setenv("KUBIYA_PAYLOAD_KEYS_FILE", str(path))
+    environment.setenv("KUBIYA_PAYLOAD_COMPRESSION", "zlib")
+    return path
+
+
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The control plane's and the workers' keys: the stack hands its environment on."""
-    path = write(tmp_path / "payload-keys", f"old {key(1)}")
-    monkeypatch.setenv("KUBIYA_PAYLOAD_KEYS_FILE", str(path))
-    monkeypatch.setenv("KUBIYA_PAYLOAD_COMPRESSION", "zlib")
-    return path
+    """Keys that a test changes."""
+    return configured(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def stack(tmp_path: Path, keys: Path) -> Iterator[Stack]:
     with Stack(tmp_path) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack with a worker, whose key `old` stays."""
+    folder = tmp_path_factory.mktemp("stack")
+    with pytest.MonkeyPatch.context() as environment:
+        configured(folder, environment)
+        with Stack(folder) as running:
+            running.worker()
+            yield running
 
 
 def failed_tasks(stack: Stack, execution: str) -> list[str]:
@@ -68,17 +84,16 @@ def failed_activities(stack: Stack, execution: str) -> int:
     return sum(event.HasField("activity_task_failed_event_attributes") for event in events)
 
 
-def test_a_history_holds_nothing_that_can_be_read(stack: Stack, keys: Path) -> None:
-    stack.worker()
-    agent = stack.agent(skills=[SHELL])
+def test_a_history_holds_nothing_that_can_be_read(shared: Stack) -> None:
+    agent = shared.agent("echo", skills=[SHELL])
     steps = [shell(f"echo {CANARY}"), shell("false"), {"text": f"It said {CANARY}."}]
-    execution = stack.execute(script(*steps), agent=agent)
-    done = stack.wait(execution)
+    execution = shared.execute(script(*steps), agent=agent)
+    done = shared.wait(execution)
     assert done["status"] == "completed" and CANARY in done["response"]
-    raw = stack.raw_history(execution)
+    raw = shared.raw_history(execution)
     assert CANARY.encode() not in raw and b"demo:script" not in raw and b"shell" not in raw
     assert raw.count(b"binary/encrypted") > 10
-    for process in stack.processes:
+    for process in shared.processes:
         assert key(1) not in "\n".join(process.lines)
 
 
@@ -100,21 +115,20 @@ def test_the_key_is_rotated_while_a_run_waits(stack: Stack, keys: Path) -> None:
     assert b"old" in raw and b"new" in raw
 
 
-def test_failures_are_encrypted_and_their_reason_arrives(stack: Stack, keys: Path) -> None:
-    stack.worker()
-    execution = stack.execute(script({"text": ""}), agent=stack.agent(model_id=f"none/{CANARY}"))
-    done = stack.wait(execution)
+def test_failures_are_encrypted_and_their_reason_arrives(shared: Stack) -> None:
+    execution = shared.execute(script({"text": ""}), agent=shared.agent("fails", model_id=f"none/{CANARY}"))
+    done = shared.wait(execution)
     assert done["status"] == "failed" and CANARY in str(done["error_message"])
-    assert CANARY.encode() not in stack.raw_history(execution)
+    assert CANARY.encode() not in shared.raw_history(execution)
 
 
-def test_a_worker_without_the_key_does_not_start(stack: Stack, tmp_path: Path, keys: Path) -> None:
+def test_a_worker_without_the_key_does_not_start(shared: Stack, tmp_path: Path) -> None:
     for variables, says in (
         ({"KUBIYA_PAYLOAD_KEYS_FILE": ""}, "with the key 'old', which is not configured here"),
         ({"KUBIYA_PAYLOAD_KEYS_FILE": str(write(tmp_path / "other", f"x {key(3)}"))}, "which is not in"),
         ({"KUBIYA_PAYLOAD_KEYS_FILE": str(tmp_path / "none")}, "cannot be read: No such file"),
     ):
-        worker = stack.worker(ready=False, **variables)
+        worker = shared.worker(ready=False, **variables)
         assert worker.wait() == 78
         assert says in worker.lines[-1], worker.lines
 
@@ -165,23 +179,20 @@ def test_a_tool_call_that_a_worker_cannot_read_runs_on_the_next(stack: Stack) ->
     assert outcomes == ["success"]
 
 
-def test_the_server_refuses_keys_that_others_can_read(stack: Stack, keys: Path) -> None:
+def test_the_server_refuses_keys_that_others_can_read(shared: Stack, keys: Path) -> None:
     keys.chmod(0o644)
-    assert stack.server is not None
-    stack.server.kill()
-    again = stack.start(stack.server_command())
-    assert again.wait() == 78, again.lines
-    assert f"chmod 600 {keys}" in again.lines[-1]
+    other = shared.start([*shared.server_command(), "--port", str(free_port())])
+    assert other.wait() == 78, other.lines
+    assert f"chmod 600 {keys}" in other.lines[-1]
 
 
-def test_the_converter_reads_what_the_stack_has_written(stack: Stack, keys: Path) -> None:
-    stack.worker()
-    execution = stack.execute(script({"text": CANARY}), agent=stack.agent())
-    stack.wait(execution)
+def test_the_converter_reads_what_the_stack_has_written(shared: Stack, keys: Path) -> None:
+    execution = shared.execute(script({"text": CANARY}), agent=shared.agent("read"))
+    shared.wait(execution)
 
     async def result() -> Any:
         converter = Payloads.open(PayloadOptions(keys)).converter()
-        client = await Client.connect(stack.temporal_address, data_converter=converter)
+        client = await Client.connect(shared.temporal_address, data_converter=converter)
         return await client.get_workflow_handle(f"agent-execution-{execution}").result()
 
     assert asyncio.run(result())["response"] == CANARY
