@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import signal
 import sys
 from collections import deque
@@ -20,6 +19,7 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from kubiya_worker.event_log import quoted, visible
 from kubiya_worker.process.sdk_lines import core_fields, failed_step
 from kubiya_worker.tracing.current import log_fields
 
@@ -29,9 +29,6 @@ CORE: Final = "temporalio.core"  # the logger for lines of Temporal's core, whic
 ROOT: Final = ""
 VERBOSE_FOR: Final = 600.0  # seconds at DEBUG after the last SIGUSR2
 RECENT: Final = 100  # lines: what a control plane keeps of a worker (docs/protocol.md#a4)
-UNQUOTED: Final = re.compile(r"[^\s\"'=]+")  # a value that needs no quotes
-_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class RecentLines(logging.Handler):
@@ -132,8 +129,8 @@ def _line(_: WrappedLogger, __: str, event: EventDict) -> str:
     time, level = event.pop("timestamp", ""), event.pop("level", "info")
     name = event.pop("event", "")
     seconds = event.pop("seconds", None)
-    pairs = " ".join(f"{key}={_quoted(value)}" for key, value in event.items())
-    text = " ".join(part for part in (str(time), str(level), _visible(str(name)), pairs) if part)
+    pairs = " ".join(f"{key}={quoted(value)}" for key, value in event.items())
+    text = " ".join(part for part in (str(time), str(level), visible(str(name)), pairs) if part)
     if seconds is not None:
         text += f" in {seconds:.2f}s"
     return text
@@ -144,18 +141,6 @@ def _pretty(logger: WrappedLogger, method: str, event: EventDict) -> str:
     trace = event.pop("exception", None)
     text = _line(logger, method, event)
     return f"{text}\n{trace}" if trace else text
-
-
-def _quoted(value: Any) -> str:
-    text = str(value)
-    if UNQUOTED.fullmatch(text):
-        return _visible(text)
-    return '"' + _visible(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
-
-
-def _visible(text: str) -> str:
-    """Return the text without characters that would break the line or move a terminal's cursor."""
-    return _UNSEEN.sub(lambda m: _ESCAPES.get(m[0]) or f"\\x{ord(m[0]):02x}", text)
 
 
 log = structlog.get_logger()

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Final
 
 from kubiya_worker import garbage
 from kubiya_worker.errors import EX_OK, ConfigurationError, UsageError, WorkerError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server import command_line
-from kubiya_worker.server.log import FORMAT, RotatingLog
+from kubiya_worker.server.log import RotatingLog, use
 from kubiya_worker.server.secret_variables import secret_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ ACCEPTED: Final = 16  # connections that are accepted in one turn of the event l
 MAX_FILES: Final = 10_000  # macOS does not allow more than 10,240
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
-log = logging.getLogger("kubiya_worker.server")
+log = EventLog("kubiya_worker.server")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -72,7 +73,7 @@ def log_into(path: Path) -> None:
         handler = RotatingLog(path)
     except OSError as error:
         raise UsageError(f"The file {path} cannot be written: {error.strerror}", remedy="Check --log-file") from error
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    use(handler)
 
 
 def create_key(options: argparse.Namespace) -> None:
@@ -158,7 +159,7 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
             """
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, stop)
+                loop.add_signal_handler(number, stop, number)
             yield
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -167,13 +168,18 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
                 each.listen(WAITING)  # asyncio has set it to `backlog`
             garbage.keep_loaded()
             took = time.monotonic() - began
-            print(f"control_plane.listening url={url} pid={os.getpid()} in {took:.2f}s", flush=True)  # noqa: T201
+            log.info("control_plane.listening", url=url, pid=os.getpid(), seconds=took)
             if host not in LOOPBACK:
                 log.warning(
-                    "control_plane.exposed host=%s: keys and data travel without TLS; put a proxy before it", host
+                    "control_plane.exposed",
+                    host=host,
+                    error="keys and data travel without TLS",
+                    remedy="put a proxy with TLS before it",
                 )
 
-    def stop() -> None:
+    def stop(number: signal.Signals) -> None:
+        if not server.should_exit:
+            log.info("control_plane.stopping", reason=number.name, grace=f"{GRACE}s")
         server.should_exit = True
         plane.close()
 
@@ -193,12 +199,12 @@ def serve(plane: Plane, bound: socket.socket, began: float) -> None:
     server = Server(config)
     allow_connections()
     asyncio.run(server.serve(sockets=[bound]))
+    log.info("control_plane.stopped", pid=os.getpid())
 
 
 def main(argv: list[str] | None = None) -> int:
     began = time.monotonic()
-    logging.basicConfig(level=logging.WARNING, format=FORMAT, stream=sys.stdout)
-    logging.Formatter.converter = time.gmtime
+    use(logging.StreamHandler(sys.stdout))
     try:
         options = command_line.parse(sys.argv[1:] if argv is None else argv)
         if options.command == "create-key":

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import importlib
-import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server import a2a_endpoint, background, hook_background, retention
 from kubiya_worker.server.api import (
     agents,
@@ -68,7 +68,7 @@ from kubiya_worker.server.store.address import PostgresAddress
 from kubiya_worker.server.stream_turns import StreamTurns
 from kubiya_worker.server.temporal import TemporalDown
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 TRUE: Final = ("1", "true", "yes", "on")
 PAGES: Final = Path(__file__).with_name("dashboard")
@@ -132,7 +132,7 @@ async def _connect(plane: Plane) -> None:
     try:
         await plane.temporal.client()
     except TemporalDown as error:
-        log.warning("temporal.down error=%s", error)
+        plane.temporal.outage.began(str(error))
 
 
 async def _lead(plane: Plane, sockets: SlackSockets) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 import secrets
@@ -18,6 +17,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, func, select, update
 
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.private_file import open_to_others
 from kubiya_worker.server.person import Person, of_key
 from kubiya_worker.server.store import schema
@@ -26,7 +26,7 @@ from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.portable import add_once
 from kubiya_worker.server.store.statement import Prepared
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 ORGANIZATION: Final = "local"
 T: Final = schema.api_keys
@@ -249,7 +249,10 @@ def ensure_key_file(keys: Keys, path: Path, organization_id: str = ORGANIZATION)
                 keys.create(organization_id, key)
             elif keys.caller(key) is None:
                 log.warning(
-                    "key_file.ended path=%s: its key was revoked or has expired; remove the file for a new one", path
+                    "key_file.ended",
+                    path=path,
+                    error="its key was revoked or has expired",
+                    remedy="remove the file; the next start makes a new key",
                 )
             return
         if path.exists() and not path.is_file():  # a rename onto /dev/null would take it from the whole host

@@ -7,12 +7,12 @@ written from SQLite's log into its database.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.run_workflows import workflow_of
@@ -21,7 +21,7 @@ from kubiya_worker.server.store.database import MEMORY
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.temporal import End, TemporalDown
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 EVERY: Final = 5.0  # seconds between two checks
 QUIET: Final = timedelta(seconds=4)  # an execution that changed within this time is not checked
@@ -43,8 +43,8 @@ async def reconcile(plane: Plane) -> None:
         await asyncio.sleep(EVERY)
         try:
             after = await _look(plane, after)
-        except Exception:  # a full disk, or a bug: the next check may succeed
-            log.exception("reconcile.failed")
+        except Exception as error:  # a full disk, or a bug: the next check may succeed
+            log.fault("reconcile.failed", error)
 
 
 async def checkpoint(plane: Plane) -> None:
@@ -57,8 +57,8 @@ async def checkpoint(plane: Plane) -> None:
         try:
             if sqlite_file.log_size(path) > CHECKPOINT_AT:
                 await asyncio.to_thread(sqlite_file.checkpoint, path)
-        except Exception:  # a full disk, or a bug: SQLite does it by itself, from a larger log on
-            log.exception("checkpoint.failed")
+        except Exception as error:  # a full disk, or a bug: SQLite does it by itself, from a larger log on
+            log.fault("checkpoint.failed", error)
 
 
 async def tidy(plane: Plane) -> None:
@@ -71,8 +71,8 @@ async def tidy(plane: Plane) -> None:
             plane.stores.answer_tokens.forget_old(time.time())
             plane.stores.hooks.forget_old(time.time())
             plane.run_files.sweep(time.time())
-        except Exception:  # a full disk, or a bug: the next look may succeed
-            log.exception("tidy.failed")
+        except Exception as error:  # a full disk, or a bug: the next look may succeed
+            log.fault("tidy.failed", error)
         await asyncio.sleep(TIDY_EVERY)
 
 
@@ -81,8 +81,8 @@ async def index_texts(plane: Plane) -> None:
     while True:
         try:
             more = await plane.database.texts.keep()
-        except Exception:  # a full disk, or a bug: the next look may succeed, and searches know what is missing
-            log.exception("index.failed")
+        except Exception as error:  # a full disk, or a bug: the next look may succeed; searches know what is missing
+            log.fault("index.failed", error)
             more = False
         await asyncio.sleep(INDEX_REST if more else INDEX_EVERY)
 
@@ -93,8 +93,8 @@ async def store_uses(plane: Plane) -> None:
         await asyncio.sleep(TIDY_EVERY)
         try:
             plane.stores.keys.store_uses()
-        except Exception:  # a full disk, or a bug: the next time may succeed
-            log.exception("uses.failed")
+        except Exception as error:  # a full disk, or a bug: the next time may succeed
+            log.fault("uses.failed", error)
 
 
 async def lasting(work: Callable[[], Awaitable[None]]) -> None:
@@ -103,8 +103,8 @@ async def lasting(work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
             return
-        except Exception:
-            log.exception("background.failed")
+        except Exception as error:
+            log.fault("background.failed", error)
         await asyncio.sleep(AGAIN)
 
 
@@ -123,7 +123,7 @@ def drop_old_queues(plane: Plane, at: datetime) -> list[str]:
         if busy or key in scheduled or plane.stores.workers.live(organization, key):
             continue
         plane.stores.queues.delete(queue)
-        log.info("queue.cleaned_up queue=%s", queue["name"])
+        log.info("queue.cleaned_up", queue=queue["name"])
         dropped.append(key)
     return dropped
 
@@ -160,5 +160,5 @@ def _apply(plane: Plane, execution: Execution, end: End) -> None:
     if current is None or ex.is_final(current["status"]):
         return
     fields = {"response": end.response, "error_message": end.error, "usage": end.usage}
-    log.warning("execution.ended_silently execution_id=%s status=%s", execution["id"], end.status)
+    log.warning("execution.ended_silently", execution_id=execution["id"], status=end.status)
     plane.runs.change(current, {"status": end.status, **{k: v for k, v in fields.items() if v is not None}})

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import time
 from collections.abc import Sequence
 from typing import Final
 
 from kubiya_worker import addresses, templates
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.pinned_http import HttpAnswer, exchange, http_errors, lookup
 from kubiya_worker.server.api import hook_runs
 from kubiya_worker.server.api.hook_deliveries import secret_of
@@ -24,7 +24,7 @@ from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store.records import Object
 from kubiya_worker.server.store.replies import GIVEN_UP, SENT, WAITING, WaitingReply
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 EVERY: Final = 1.0  # seconds between two looks
 PATIENCE: Final = 20.0  # seconds of one try
@@ -41,9 +41,9 @@ async def release(plane: Plane) -> None:
         try:
             hook_runs.release(plane)
         except ApiError as error:  # no queue, or all agents are stopped: the next look may succeed
-            log.warning("hooks.held error=%s", error.detail)
-        except Exception:  # a full disk, or a bug: the next look may succeed
-            log.exception("hooks.release_failed")
+            log.recurring("hooks.held", error=error.detail)
+        except Exception as error:  # a full disk, or a bug: the next look may succeed
+            log.fault("hooks.release_failed", error)
         await asyncio.sleep(EVERY)
 
 
@@ -53,8 +53,8 @@ async def send_replies(plane: Plane) -> None:
         try:
             due = plane.stores.replies.due(time.time())
             await asyncio.gather(*(send(plane, one) for one in due))
-        except Exception:  # a full disk, or a bug: the next look may succeed
-            log.exception("hooks.replies_failed")
+        except Exception as error:  # a full disk, or a bug: the next look may succeed
+            log.fault("hooks.replies_failed", error)
         await asyncio.sleep(EVERY)
 
 
@@ -68,7 +68,7 @@ async def send(plane: Plane, one: WaitingReply) -> None:
     else:
         state = SENT if data.get("error") is None else GIVEN_UP
         plane.stores.replies.record_try(one.execution_id, state, tries, 0.0, data)
-        log.info("hook.reply_%s execution_id=%s tries=%d", state.replace("-", "_"), one.execution_id, tries)
+        log.info(f"hook.reply_{state.replace('-', '_')}", execution_id=one.execution_id, tries=tries)
 
 
 async def _tried(plane: Plane, one: WaitingReply) -> tuple[bool, Object]:

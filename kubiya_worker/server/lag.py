@@ -7,7 +7,6 @@ does not. A call that keeps Python's interpreter to itself, such as the parsing 
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import threading
 import time
@@ -15,12 +14,12 @@ import traceback
 from types import FrameType
 from typing import Final
 
-log = logging.getLogger(__name__)
+from kubiya_worker.event_log import EventLog, place_of
+
+log = EventLog(__name__)
 
 BEAT: Final = 0.005  # seconds between two signs of life
 HELD: Final = 0.020  # seconds without one that are told
-DEEP: Final = 6  # calls that are told, the innermost first
-OURS: Final = "/kubiya_worker/"
 
 
 class LagRecorder:
@@ -53,14 +52,11 @@ class LagRecorder:
             if where and alive != since:  # it goes on
                 took = alive - since - BEAT
                 self.seconds = max(self.seconds, took)
-                log.warning("loop.held seconds=%.3f in=%s", took, where)
+                log.warning("loop.held", place=where, seconds=took)
                 where = ""
             if late > self._held and not where:
-                where, since = place_of(sys._current_frames().get(loop_thread)), alive
+                where, since = _place(sys._current_frames().get(loop_thread)), alive
 
 
-def place_of(frame: FrameType | None) -> str:
-    """Return the innermost call of a frame, and those of this package that led to it: `file:line name < …`."""
-    calls = traceback.extract_stack(frame)[::-1] if frame is not None else []
-    shown = [each for number, each in enumerate(calls) if not number or OURS in each.filename]
-    return " < ".join(f"{'/'.join(each.filename.split('/')[-2:])}:{each.lineno} {each.name}" for each in shown[:DEEP])
+def _place(frame: FrameType | None) -> str:
+    return "" if frame is None else place_of(traceback.extract_stack(frame))

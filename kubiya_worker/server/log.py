@@ -1,4 +1,8 @@
-"""This module writes the control plane's log into a file that rotates by size, with a bound on all files together."""
+"""This module has the form of the control plane's log, and the file that rotates by size.
+
+Each event is one line, as in the log of a worker: `time level event key=value …`, in UTC. A library's line, and an
+exception that only a library has seen, are one line too.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,34 @@ import logging
 import logging.handlers
 import os
 import sys
+from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, cast
 
+from kubiya_worker.event_log import fields_of, line, visible
+
 MAX_SIZE: Final = 10_000_000  # bytes of one file
 BACKUPS: Final = 4  # older files: `.1` is the newest
-FORMAT: Final = "%(asctime)s %(levelname)s %(message)s"
+
+
+class LineFormatter(logging.Formatter):
+    """Format a record as one line; line ends within it would look like lines of their own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        text = visible(record.getMessage())
+        if record.exc_info and record.exc_info[1] is not None:
+            text = line(text, dict(fields_of(record.exc_info[1])))
+        return f"{moment} {record.levelname.lower()} {text}"
+
+
+def use(handler: logging.Handler) -> None:
+    """Log by this handler alone: our own events from INFO on, those of libraries from WARNING on."""
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("kubiya_worker").setLevel(logging.INFO)
+    logging.captureWarnings(True)  # otherwise a library's warning would be two lines in another form
 
 
 class RotatingLog(logging.handlers.RotatingFileHandler):
@@ -24,7 +49,7 @@ class RotatingLog(logging.handlers.RotatingFileHandler):
 
     def __init__(self, path: Path, max_size: int = MAX_SIZE, backups: int = BACKUPS) -> None:
         super().__init__(path, maxBytes=max_size, backupCount=backups, encoding="utf-8")
-        self.setFormatter(logging.Formatter(FORMAT))
+        self.setFormatter(LineFormatter())
 
     def _open(self) -> TextIOWrapper:
         stream = open(  # noqa: SIM115 - closed by the handler

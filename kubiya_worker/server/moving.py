@@ -5,16 +5,16 @@ The stored versions of a definition are such definitions too: a rollback would b
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server import open_credentials
 from kubiya_worker.server.open_credentials import OpenCredential
 from kubiya_worker.server.person import LOCAL
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store.records import Object, Records
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 
 def move_credentials(plane: Plane) -> int:
@@ -46,7 +46,7 @@ def _move(plane: Plane, kind: str, store: Records, definition: Object) -> int:
         changed, names = _with_references(plane, definition["organization_id"], definition, credentials)
         # `changed` on both sides: a record of the change must not hold what it was.
         store.update(changed, {key: changed[key] for key in changed if changed[key] != definition[key]})
-    _tell(kind, definition["name"], names, credentials)
+    _tell({kind: definition["name"]}, names, credentials)
     return len(credentials)
 
 
@@ -57,7 +57,7 @@ def _move_of_version(plane: Plane, version: Object) -> int:
     with plane.database.transaction():
         changed, names = _with_references(plane, version["organization_id"], version["spec"], credentials)
         plane.stores.versions.replace_spec(version, changed)
-    _tell(version["kind"].lower(), f"{version['name']} version={version['version']}", names, credentials)
+    _tell({version["kind"].lower(): version["name"], "version": version["version"]}, names, credentials)
     return len(credentials)
 
 
@@ -72,9 +72,9 @@ def _with_references(
     return definition, names
 
 
-def _tell(kind: str, name: str, names: Sequence[str], credentials: Sequence[OpenCredential]) -> None:
+def _tell(definition: Object, names: Sequence[str], credentials: Sequence[OpenCredential]) -> None:
     places = ", ".join(".".join(map(str, one.place)) for one in credentials)
-    log.warning("secrets.moved %s=%s secrets=%s places=%s", kind, name, ",".join(names), places)
+    log.warning("secrets.moved", **definition, secrets=",".join(names), places=places)
 
 
 def _stored(plane: Plane, organization_id: str, credential: OpenCredential) -> str:

@@ -8,10 +8,10 @@ the second time, and signals carry ids by which the workflow recognises them.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.protocol import search
 from kubiya_worker.protocol.sequel import Sequel
 from kubiya_worker.server.run_workflows import RunWorkflows
@@ -19,7 +19,7 @@ from kubiya_worker.server.store import outbox as store
 from kubiya_worker.server.store.outbox import Action, Outbox
 from kubiya_worker.server.temporal import RefusedByTemporal, StillRuns, Temporal, TemporalDown, Workflow
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 RETRY: Final = 1.0  # seconds between tries while Temporal is away
 AT_ONCE: Final = 32  # executions that are sent to Temporal at the same time
@@ -67,9 +67,9 @@ class Sender:
                 except StillRuns:  # a cancelled tool may take its time, and nobody else waits for this
                     await asyncio.sleep(RETRY)
                 except TemporalDown as error:
-                    log.warning("temporal.down execution_id=%s error=%s", execution_id, error)
-                except Exception:  # a full disk, or a bug: without this the execution would stop for ever
-                    log.exception("outbox.failed execution_id=%s", execution_id)
+                    self._temporal.outage.began(str(error))
+                except Exception as error:  # a full disk, or a bug: without this the execution would stop for ever
+                    log.fault("outbox.failed", error, execution_id=execution_id)
                     await asyncio.sleep(RETRY)
         finally:
             self._tasks.pop(execution_id, None)
@@ -82,11 +82,12 @@ class Sender:
         async with self._slots:
             try:
                 await self._tell(action)
+                self._temporal.outage.ended()
             except TemporalDown:
                 await asyncio.sleep(RETRY)  # sleep with the slot held, so that few tasks ask while Temporal is away
                 raise
             except LookupError:
-                log.info("workflow.gone action=%s execution_id=%s", action.kind, execution_id)
+                log.info("workflow.gone", action=action.kind, execution_id=execution_id)
         self._outbox.remove(action.id)
         return True
 

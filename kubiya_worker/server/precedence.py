@@ -7,13 +7,14 @@ successors for ever; so after PATIENCE seconds of asking, these are stored witho
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence, Set
 from typing import Any, Final
 
-log = logging.getLogger(__name__)
+from kubiya_worker.event_log import EventLog
+
+log = EventLog(__name__)
 
 PATIENCE: Final = 60.0  # seconds since a missing event was first asked for
 REMEMBERED: Final = 10_000  # missing events that are remembered
@@ -54,5 +55,5 @@ class Precedence:
             self._asked.popitem(last=False)
         if now - since < PATIENCE:
             return True
-        log.warning("events.out_of_order execution_id=%s missing=%s", execution_id, before)
+        log.warning("events.out_of_order", execution_id=execution_id, missing=before)
         return False

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final
 
 from sqlalchemy.exc import DatabaseError, DataError
 
 from kubiya_worker.errors import ConfigurationError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server.edges.problems import problem
 from kubiya_worker.server.open_credentials import problem_text
 from kubiya_worker.server.store.database import Stale
 from kubiya_worker.server.store.outbox import TooLarge
 from kubiya_worker.server.store.records import CredentialsInTheOpen, Taken
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 
 class ApiError(Exception):
@@ -47,7 +47,7 @@ def refusal(error: Exception, path: str) -> tuple[int, Any]:
     if isinstance(error, TooLarge):
         return 413, str(error)
     if isinstance(error, ConfigurationError):  # what is sealed cannot be opened or made
-        log.error("server.wrongly_set path=%s error=%s", path, error.line())
+        log.error("server.wrongly_set", path=path, error=error.line())
         return 503, error.line()
     if isinstance(error, Stale):
         return 503, "Others change the same all the time; try again"
@@ -58,5 +58,5 @@ def refusal(error: Exception, path: str) -> tuple[int, Any]:
         return 503, f"The database cannot be reached: {error.orig}. It is tried again"
     if isinstance(error.orig, TimeoutError):
         return 503, str(error.orig)
-    log.error("database.failed path=%s error=%s", path, error.orig)
+    log.error("database.failed", path=path, error=error.orig)
     return 503, f"The database cannot be used: {error.orig}. Check the disk"

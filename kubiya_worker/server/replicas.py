@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -24,6 +23,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import text
 
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server.store.database import Reader
 from kubiya_worker.server.store.postgres_connection import options
 from kubiya_worker.server.store.statement import Prepared
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
     from kubiya_worker.server.store.address import PostgresAddress
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 LEASE: Final = 5.0  # seconds that a leader has without extending it
 SAFE: Final = 3.0  # seconds after the last extension in which a leader works on
@@ -97,9 +97,9 @@ class Replicas:
             try:
                 await work()
             except (psycopg.Error, OSError, TimeoutError) as error:
-                log.debug("replicas.away error=%s", error)
-            except Exception:  # a bug: the next try may succeed
-                log.exception("replicas.failed")
+                log.debug("replicas.away", error=error)
+            except Exception as error:  # a bug: the next try may succeed
+                log.fault("replicas.failed", error)
             await asyncio.sleep(RETRY)
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
@@ -192,12 +192,12 @@ class Replicas:
                 await self._end(working)
 
     def _begin(self, lead: Work) -> asyncio.Task[None]:
-        log.warning("replica.leads replica=%s", self.me)
+        log.info("replica.leads", replica=self.me)
         self.leads, self._plane.sender.elsewhere = True, None
         return asyncio.ensure_future(lead())
 
     async def _end(self, working: asyncio.Task[None]) -> None:
-        log.warning("replica.leads_no_more replica=%s", self.me)
+        log.info("replica.leads_no_more", replica=self.me)
         self.leads = False
         self._plane.sender.elsewhere = lambda execution_id: self.tell(OUTBOX, execution_id)
         self._plane.sender.stop()

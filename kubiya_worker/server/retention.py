@@ -10,12 +10,12 @@ import asyncio
 import functools
 import heapq
 import json
-import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol.audit import ChainCheck, Head, head_of
 from kubiya_worker.server.plane import Plane
@@ -23,7 +23,7 @@ from kubiya_worker.server.store.database import Stale
 from kubiya_worker.server.store.executions import STARTED
 from kubiya_worker.server.store.removals import AT_ONCE, PARENT, Candidate, is_over
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 LOOK_EVERY: Final = 60.0  # seconds between two looks
 YOUNG: Final = timedelta(hours=1)  # what ended within it stays: somebody may follow it, or write late events of it
@@ -58,8 +58,8 @@ async def keep_limits(plane: Plane) -> None:
     while True:
         try:
             await Retention(plane, datetime.now(UTC)).look()
-        except Exception:  # a full disk, or a bug: the next look may succeed
-            log.exception("retention.failed")
+        except Exception as error:  # a full disk, or a bug: the next look may succeed
+            log.fault("retention.failed", error)
         await asyncio.sleep(LOOK_EVERY)
 
 
@@ -91,7 +91,7 @@ class Retention:
             while await self.pages.step(self._store.give_back):
                 pass
         if self.removed:
-            log.warning("retention.removed executions=%d", self.removed)
+            log.info("retention.removed", executions=self.removed)
         return self.removed
 
     async def _by_age_and_count(self, organization_id: str) -> None:
@@ -118,7 +118,7 @@ class Retention:
                 await asyncio.sleep(0)
             await self._remove(each, f"--keep-bytes {most}")
         if self._store.used_bytes() > most:
-            log.warning("retention.too_small used=%d keep_bytes=%d", self._store.used_bytes(), most)
+            log.warning("retention.too_small", used=self._store.used_bytes(), keep_bytes=most)
 
     async def _cut_audit(self, days: float) -> None:
         """Remove audit records that are too old; the first may be a little older, since each cut leaves a record."""
@@ -145,7 +145,10 @@ class Retention:
                 wrong = next(check.line(line), None)
                 if wrong is not None:
                     log.error(
-                        "audit.broken organization=%s: %s; nothing from there is removed", organization_id, wrong.text
+                        "audit.broken",
+                        organization=organization_id,
+                        error=wrong.text,
+                        remedy="nothing from there on is removed; see kubiya audit verify",
                     )
                     return last
                 record = json.loads(line)

@@ -7,9 +7,9 @@ state of a schedule counts, so there is one row for each.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Final
 
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server.notify import events as notices
 from kubiya_worker.server.notify.notifier import Notifier
 from kubiya_worker.server.store import schedules as store
@@ -18,7 +18,7 @@ from kubiya_worker.server.stores import Stores
 from kubiya_worker.server.temporal import RefusedByTemporal, TemporalDown
 from kubiya_worker.server.temporal_schedules import TemporalSchedules
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 RETRY: Final = 1.0  # seconds between tries while Temporal is away
 
@@ -53,13 +53,14 @@ class Scheduler:
             try:
                 for job_id, stored in self._schedules.untold():
                     await self._tell(job_id, store.parse(stored))
+                    self._temporal.outage.ended()
                     self._schedules.mark_sent(job_id, stored)
             except TemporalDown as error:
-                log.warning("temporal.down schedules error=%s", error)
+                self._temporal.outage.began(str(error))
                 await asyncio.sleep(RETRY)
                 continue
-            except Exception:  # a full disk, or a bug: the next round may succeed
-                log.exception("schedules.failed")
+            except Exception as error:  # a full disk, or a bug: the next round may succeed
+                log.fault("schedules.failed", error)
                 await asyncio.sleep(RETRY)
                 continue
             await self._changed.wait()
@@ -71,7 +72,7 @@ class Scheduler:
             else:
                 await self._temporal.set(job_id, wanted)
         except RefusedByTemporal as error:
-            log.warning("schedule.refused job_id=%s error=%s", job_id, error)
+            log.warning("schedule.refused", job_id=job_id, error=error)
             self._mark_refused(job_id, f"Temporal refuses its schedule: {error}")
 
     def _mark_refused(self, job_id: str, text: str) -> None:

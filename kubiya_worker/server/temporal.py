@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Awaitable, Mapping
@@ -12,12 +11,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.payloads.options import PayloadOptions
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names, search
 from kubiya_worker.server import search_attributes
 from kubiya_worker.server.temporal_access import TemporalAccess
+from kubiya_worker.server.temporal_outage import TemporalOutage
 from kubiya_worker.temporal_connection.cluster import cluster_id
 from kubiya_worker.temporal_connection.faults import examine
 from kubiya_worker.temporal_connection.options import arguments, tunnel_to
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 TIMEOUT: Final = timedelta(seconds=10)  # of a start, signal, cancel or describe
 CONNECT: Final = 5.0  # seconds
@@ -99,6 +100,7 @@ class Temporal:
     def __init__(self, access: TemporalAccess, payloads: Payloads | None = None) -> None:
         self.access = access
         self.payloads = payloads or Payloads.open(PayloadOptions())
+        self.outage = TemporalOutage(access.address)
         self.why = ""  # the reason why the last connection failed
         self.cluster_id = ""  # empty before the first connection, and where the server does not tell
         self._searchable: frozenset[str] = frozenset()
@@ -295,7 +297,7 @@ class Temporal:
         try:
             return end_of(await self.ask(handle.result(rpc_timeout=TIMEOUT)))
         except WorkerError as error:
-            log.warning("workflow.unreadable workflow_id=%s error=%s", handle.id, error.line())
+            log.warning("workflow.unreadable", workflow_id=handle.id, error=error.line())
             return None  # a later check may have the key to read it
         except WorkflowFailureError as error:
             return End(ex.FAILED, error=str(getattr(error.cause, "message", None) or error.cause))

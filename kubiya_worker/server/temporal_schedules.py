@@ -25,6 +25,7 @@ class TemporalSchedules:
 
     def __init__(self, temporal: Temporal) -> None:
         self._temporal = temporal
+        self.outage = temporal.outage
 
     async def set(self, job_id: str, wanted: Wanted) -> None:
         """Create or change the schedule; raise TemporalDown or RefusedByTemporal."""

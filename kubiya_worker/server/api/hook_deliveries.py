@@ -6,7 +6,6 @@ A sender has no key. Whoever shows no proof learns nothing, not even whether a h
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server.actor import acting, of_request
 from kubiya_worker.server.api import hook_runs
 from kubiya_worker.server.callers import address_of
@@ -30,7 +30,7 @@ from kubiya_worker.server.responses import reply, unauthorized
 from kubiya_worker.server.store.hooks import HookDelivery
 from kubiya_worker.server.store.records import Object
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 ASKED: Final = "POST /hooks/{name}"
 LARGEST: Final = 1 << 20  # bytes
@@ -93,7 +93,7 @@ async def _secrets(plane: Plane, hook: Object) -> tuple[list[str], str]:
             value = await secret_of(plane, hook["organization_id"], match[1])
         except WorkerError as error:
             missing = f"The secret {match[1]} cannot be read: {error.message}"
-            log.warning("hook.secret_unavailable hook=%s name=%s: %s", hook["name"], match[1], error.line())
+            log.warning("hook.secret_unavailable", hook=hook["name"], name=match[1], error=error.line())
             continue
         if value is None:
             missing = f"The secret {match[1]} is not there: kubiya secrets set {match[1]}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator
 from typing import Any, Final
 
 from starlette.routing import Route
 
 from kubiya_worker.errors import ConfigurationError, WorkerError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.server import references, shared_parts, trial_tokens
@@ -23,7 +23,7 @@ from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.records import Object
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 ABSENT: Final = "there is no secret with this name"
 NOT_REFERENCED: Final = "no definition of this execution references it"
@@ -139,7 +139,7 @@ async def resolve(call: Call) -> Any:
             value, source = stored_value
             values[name] = value if value is not None else await asyncio.to_thread(plane.sources.read, str(source))
         except WorkerError as error:
-            log.warning("secret.unavailable name=%s: %s", name, error.line())
+            log.warning("secret.unavailable", name=name, error=error.line())
             missing[name] = error.message
     if values:
         plane.stores.secrets.used(organization, values)

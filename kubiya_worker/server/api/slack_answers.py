@@ -7,7 +7,6 @@ answer that is lost. What people see in Slack changes after that.
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -19,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server.api import answers
 from kubiya_worker.server.api.answers import Press
 from kubiya_worker.server.hooks import proofs
@@ -32,7 +32,7 @@ from kubiya_worker.server.request_body import received
 from kubiya_worker.server.responses import reply
 from kubiya_worker.server.store.records import Object
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 CALLBACK: Final = f"{ANSWERS}/slack"
 LARGEST: Final = 256 * 1024  # bytes
@@ -49,7 +49,7 @@ async def slack_channels(plane: Plane, field: str = "app_token") -> list[Object]
             try:
                 filled = await plane.notifier.filled(notification)
             except WorkerError as error:
-                log.warning("slack.not_connected name=%s error=%s", notification["name"], error.line())
+                log.warning("slack.not_connected", name=notification["name"], error=error.line())
                 continue
             channels.append({**filled, "notification_id": notification["id"]})
     return channels
@@ -96,7 +96,7 @@ async def _tell(plane: Plane, channel: Object, notification: Object, method: str
             channel = await plane.notifier.filled(notification)
         await slack.call(channel, method, answer, plane.notifier.out)
     except (Undelivered, WorkerError) as error:
-        log.warning("slack.not_updated method=%s error=%s", method, error)
+        log.warning("slack.not_updated", method=method, error=error)
 
 
 # -- requests that Slack signs
@@ -126,8 +126,8 @@ async def press(request: Request) -> Response:
 async def _finish(rest: Coroutine[Any, Any, None]) -> None:
     try:
         await rest
-    except Exception:  # a bug: the press counts, and only its message was not changed
-        log.exception("slack.answer_failed")
+    except Exception as error:  # a bug: the press counts, and only its message was not changed
+        log.fault("slack.answer_failed", error)
 
 
 async def _proven(plane: Plane, raw: bytes, request: Request) -> list[Object]:

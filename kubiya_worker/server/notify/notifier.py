@@ -8,7 +8,6 @@ has a task of its own, so that one that is down or slow holds up nothing else.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import Final
 
 from kubiya_worker import templates
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.secret_sources import Sources
 from kubiya_worker.server.notify import events, quiet, retries
 from kubiya_worker.server.notify.channels import TYPES
@@ -28,7 +28,7 @@ from kubiya_worker.server.store import notification_deliveries as store
 from kubiya_worker.server.store.notification_deliveries import NotificationDelivery
 from kubiya_worker.server.stores import Stores
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 PATIENCE: Final = 20.0  # seconds for one try
 IDLE: Final = 30.0  # seconds between two looks when nothing is due
@@ -112,8 +112,8 @@ class Notifier:
                 self._wake.clear()
                 try:
                     pause = self._start_due()
-                except Exception:  # a full disk, or a bug: the next look may succeed
-                    log.exception("notifier.failed")
+                except Exception as error:  # a full disk, or a bug: the next look may succeed
+                    log.fault("notifier.failed", error)
                     pause = AFTER_A_BUG
                 try:
                     async with asyncio.timeout(pause):
@@ -137,8 +137,8 @@ class Notifier:
         try:
             while delivery := self._deliveries.next_due(channel, time.time()):
                 await self.attempt(delivery)
-        except Exception:
-            log.exception("notifier.failed notification_id=%s", channel)
+        except Exception as error:
+            log.fault("notifier.failed", error, notification_id=channel)
             await asyncio.sleep(AFTER_A_BUG)
         finally:
             self._tasks.pop(channel, None)
@@ -170,7 +170,7 @@ class Notifier:
         except WorkerError as error:  # a secret that is not there, or cannot be read now
             self._failed(definition, delivery, attempts, Undelivered(error.message), again)
         except Exception as error:  # a bug must not have it tried for ever
-            log.exception("notifier.failed name=%s", definition["name"])
+            log.fault("notifier.failed", error, name=definition["name"])
             self._failed(definition, delivery, attempts, Undelivered(f"internal error: {type(error).__name__}"), again)
         else:
             self.sent[kind] += 1
@@ -183,12 +183,12 @@ class Notifier:
         self.failed[str(definition["channel"]["type"])] += 1
         once = delivery.data["event"] == events.TEST  # a person waits for the answer
         if error.final or once or retries.is_last(attempts):
-            log.warning("notification.dead name=%s delivery=%s attempts=%s error=%s", name, delivery.id, attempts, text)
+            log.warning("notification.dead", name=name, delivery=delivery.id, attempts=attempts, error=text)
             self._deliveries.ended(delivery, store.DEAD, time.time(), text)
             return
         if error.wait:
             again = retries.delay(attempts, 0.5, error.wait)
-        log.warning("notification.failed name=%s delivery=%s attempts=%s error=%s", name, delivery.id, attempts, text)
+        log.warning("notification.failed", name=name, delivery=delivery.id, attempts=attempts, error=text)
         self._deliveries.failed(delivery, text, time.time() + again)
 
     async def _letter(self, definition: Object, delivery: NotificationDelivery, token: str) -> Letter:

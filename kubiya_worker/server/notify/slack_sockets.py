@@ -16,11 +16,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server.notify import slack
 from kubiya_worker.server.notify.letter import Object
 from kubiya_worker.server.notify.outgoing import Outgoing, Undelivered
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 EVERY: Final = 5.0  # seconds between two looks at the definitions
 REMEMBERED: Final = 1_000  # envelopes
@@ -51,8 +52,8 @@ class SlackSockets:
             while True:
                 try:
                     await self.look()
-                except Exception:  # a bug, or a full disk: the next look may succeed
-                    log.exception("slack.failed")
+                except Exception as error:  # a bug, or a full disk: the next look may succeed
+                    log.fault("slack.failed", error)
                 await asyncio.sleep(EVERY)
         finally:
             for client in self._open.values():
@@ -70,7 +71,7 @@ class SlackSockets:
                     self._open[key] = await self._connect(wanted[key])
                 log.info("slack.connected")
             except (Undelivered, WorkerError, OSError, TimeoutError) as error:
-                log.warning("slack.not_connected error=%s", str(error) or type(error).__name__)
+                log.warning("slack.not_connected", error=str(error) or type(error).__name__)
 
     async def _connect(self, channel: Object) -> Any:
         """Return a client that is connected. The SDK is imported here, as it is an extra."""
@@ -126,8 +127,8 @@ class SlackSockets:
             del self._seen[next(iter(self._seen))]
         try:
             rest = self._pressed(channel, payload)
-        except Exception:  # a bug, or a full disk: the person can press again
-            log.exception("slack.answer_failed")
+        except Exception as error:  # a bug, or a full disk: the person can press again
+            log.fault("slack.answer_failed", error)
             return
         if rest is not None:
             task = asyncio.get_running_loop().create_task(_finish(rest))
@@ -138,8 +139,8 @@ class SlackSockets:
 async def _finish(rest: Coroutine[Any, Any, None]) -> None:
     try:
         await rest
-    except Exception:  # a bug: the press counts, and only its message was not changed
-        log.exception("slack.answer_failed")
+    except Exception as error:  # a bug: the press counts, and only its message was not changed
+        log.fault("slack.answer_failed", error)
 
 
 def _key(channel: Object) -> str:

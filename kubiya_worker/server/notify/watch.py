@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server.notify import budget_watch, events
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 EVERY: Final = 10.0  # seconds between two looks
 SOON: Final = timedelta(minutes=15)
@@ -30,8 +30,8 @@ async def watch(plane: Plane) -> None:
             look(plane, time.time())
             for _ in budget_watch.look(plane, time.time()):
                 await asyncio.sleep(0)
-        except Exception:  # a full disk, or a bug: the next look may succeed
-            log.exception("watch.failed")
+        except Exception as error:  # a full disk, or a bug: the next look may succeed
+            log.fault("watch.failed", error)
 
 
 def look(plane: Plane, now: float) -> None:

@@ -7,7 +7,6 @@ records, moves only forward, and a record of the chain tells it: a check finds a
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import DatabaseError
 
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.protocol.audit import CUT, Head
 from kubiya_worker.server import actor
 from kubiya_worker.server.person import Person
@@ -24,7 +24,7 @@ from kubiya_worker.server.store.database import Database
 from kubiya_worker.server.store.journal import REFUSED, Change
 from kubiya_worker.server.store.statement import Prepared
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 T: Final = schema.audit
 R = TypeVar("R")
@@ -83,7 +83,7 @@ class Audit(AuditRecords):
             with self._db.transaction():
                 self._db.changed(Change(organization_id, kind, key, "", verb=verb, about=about))
         except DatabaseError as error:  # the answer is a refusal all the same
-            log.error("audit.failed error=%s", error.orig)
+            log.error("audit.failed", error=error.orig)
 
     def refuse_key(self, trace: tuple[str, str], action: str, asked: str, headers: Mapping[str, str], at: str) -> None:
         """Record that somebody at an address asked with a bad key; `trace` is its organization and its public id."""

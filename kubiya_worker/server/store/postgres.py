@@ -11,7 +11,6 @@ where it is still what was read (`Stale`). A request that loses such a race is r
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from kubiya_worker.errors import ConfigurationError, Unavailable, WorkerError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.address import PostgresAddress
 from kubiya_worker.server.store.database import HEAD, Database, Stale, run_migrations
@@ -40,7 +40,7 @@ from kubiya_worker.server.store.postgres_readers import PostgresReaders
 from kubiya_worker.server.store.postgres_text_index import PostgresTextIndex
 from kubiya_worker.server.store.statement import Prepared, Reader, Rows
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 OLDEST: Final = 130_000  # PostgreSQL 13
 RECONNECT: Final = 0.3  # seconds between two tries
@@ -288,7 +288,7 @@ class PostgresDatabase(Database):
             return
         self._lost, self._doomed = True, self._depth > 0
         self.rollbacks += 1  # a commit that was not answered may have been none
-        log.error("database.lost address=%s error=%s", self.address, in_one_line(reason))
+        log.error("database.lost", address=self.address, error=in_one_line(reason))
         threading.Thread(target=self._connect_again, name="database", daemon=True).start()
 
     def _connect_again(self) -> None:
@@ -297,7 +297,7 @@ class PostgresDatabase(Database):
                 self._fresh = connected(self.address)
                 return
             except WorkerError as error:
-                log.debug("database.away error=%s", error.line())
+                log.debug("database.away", error=error.line())
                 time.sleep(RECONNECT)
 
     def _find_again(self) -> None:
@@ -310,7 +310,7 @@ class PostgresDatabase(Database):
         self._engine.dispose()
         self._use(server)
         self._lost = False
-        log.warning("database.found address=%s", self.address)
+        log.info("database.found", address=self.address)
 
     def compact(self) -> None:
         """Have the server take out what was replaced."""

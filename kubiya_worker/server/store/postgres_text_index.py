@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 import threading
 import time
@@ -20,6 +19,7 @@ from psycopg import sql
 from sqlalchemy import text
 
 from kubiya_worker.errors import WorkerError
+from kubiya_worker.event_log import EventLog
 from kubiya_worker.server.store.postgres_connection import connected, in_one_line
 from kubiya_worker.server.store.statement import Prepared, Reader
 from kubiya_worker.server.store.text_index import SHORTEST, beginning_with
@@ -27,7 +27,7 @@ from kubiya_worker.server.store.text_index import SHORTEST, beginning_with
 if TYPE_CHECKING:
     from kubiya_worker.server.store.address import PostgresAddress
 
-log = logging.getLogger(__name__)
+log = EventLog(__name__)
 
 INDEX: Final = "executions_words"
 LOOK: Final = 30.0  # seconds between two looks for an index that another server makes
@@ -94,7 +94,7 @@ class PostgresTextIndex:
             self._tried = True
             fault = await asyncio.to_thread(self.make)
             if fault:
-                log.warning("search.without_index database=%s reason=%s", self._address, fault)
+                log.warning("search.without_index", database=self._address, reason=fault)
         return False
 
     def make(self) -> str:
@@ -112,7 +112,7 @@ class PostgresTextIndex:
             with self._lock:
                 self._maker = None
         self._looked = -LOOK
-        log.info("search.indexed database=%s in %.1fs", self._address, time.monotonic() - began)
+        log.info("search.indexed", database=self._address, seconds=time.monotonic() - began)
         return ""
 
     def close(self) -> None:

@@ -13,6 +13,8 @@ from kubiya_worker.server.log import BACKUPS, MAX_SIZE
 from tests.support.control_plane import ControlPlane
 from tests.support.stack import Process, wait_until
 
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (info|warning|error) [a-z_]+\.[a-z_]+( \S+=.+)?")
+
 PROGRAM = """
 import logging, os, sys, threading
 from pathlib import Path
@@ -50,7 +52,7 @@ def test_no_line_is_lost_or_split_over_rotations(tmp_path: Path) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     lines = [line for file in (*files, path) for line in file.read_text("utf-8").splitlines()]
     for name in "abc":
-        assert [int(found[1]) for line in lines if (found := re.fullmatch(rf".* INFO line {name} (\d+) ö*", line))] == [
+        assert [int(found[1]) for line in lines if (found := re.fullmatch(rf".* info line {name} (\d+) ö*", line))] == [
             *range(1000)
         ]
     assert sum(line.startswith("raw ") for line in lines) == 30 and lines[-1] == "printed"
@@ -70,8 +72,14 @@ def test_the_server_logs_into_the_file_and_says_nothing_else(tmp_path: Path) -> 
     try:
         wait_until(lambda: path.exists() and "control_plane.listening" in path.read_text(), 60, "it listens")
         plane.http.post(plane.url, data=b"", headers={"Host": "h"}, timeout=30)
+        wait_until(lambda: "temporal.unreachable" in path.read_text(), 60, "it tells that Temporal is away")
         process.popen.terminate()
         assert process.wait(30) == 0 and process.lines == []
+        lines = path.read_text().splitlines()
+        assert all(LINE.fullmatch(line) for line in lines), lines
+        told = [line.split()[2] for line in lines]
+        assert told[0] == "control_plane.listening" and told[-2:] == ["control_plane.stopping", "control_plane.stopped"]
+        assert told.count("temporal.unreachable") == 1 and "reason=SIGTERM" in lines[-2]
     finally:
         process.kill()
         plane.http.close()

@@ -186,7 +186,7 @@ def test_a_control_plane_says_what_keeps_it_from_temporal(
     argv = [sys.executable, "-m", "kubiya_worker.server", "--port", str(port), "--database", str(tmp_path / "cp.db")]
     server = stack.start([*argv, "--temporal-address", f"localhost:{terminator.port}"])
     try:
-        line = server.expect("temporal.down")
+        line = server.expect("temporal.unreachable")
         assert "speaks TLS, and is asked in plain text. Set TEMPORAL_TLS=true" in line
         ready = requests.get(f"http://127.0.0.1:{port}/api/ready", timeout=30)
         assert ready.status_code == 503 and "Set TEMPORAL_TLS=true" in ready.json()["reason"]
