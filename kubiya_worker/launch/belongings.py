@@ -27,10 +27,11 @@ _WORKER: Final = (
     *((LOGS, name) for name in ("logs", "worker.log", "worker.log.*")),
     (STATE, "kept"),
     *((STATE, name) for name in ("worker.py", "worker.pid", ".worker.pid.lock", "daemon_info.txt", "state.json")),
-    *((STATE, name) for name in ("state.json.run", "status.json", "worker-alive", "worker-ready", "alive", "ready")),
+    *((STATE, name) for name in ("state.json.run", "status.json", "status.json.run")),
+    *((STATE, name) for name in ("worker-alive", "worker-ready", "alive", "ready")),
 )
 _CONTROL_PLANE: Final = tuple(
-    (DATA, name) for name in ("control-plane.db*", "temporal.db*", "secrets.key*", "key", "env")
+    (DATA, name) for name in ("control-plane.db*", "temporal.db*", "run-files", "secrets.key*", "key", "env")
 )
 # The kind of each path below ~/.kubiya. What no pattern fits is not ours.
 _TABLE: Final = (
