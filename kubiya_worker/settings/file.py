@@ -27,8 +27,11 @@ class FileEntry(NamedTuple):
         return _expand(self.text, self.where, environ)
 
 
-def read(path: Path, known_keys: Iterable[str]) -> dict[str, FileEntry]:
-    """Read a file into a dict of dotted key and entry. Raises ConfigurationError for a bad file or unknown key."""
+def read(path: Path, known_keys: Iterable[str], remedies: Mapping[str, str]) -> dict[str, FileEntry]:
+    """Read a file into a dict of dotted key and entry. Raises ConfigurationError for a bad file or unknown key.
+
+    `remedies` says what to do about words that are no keys, but that people take for keys.
+    """
     import yaml  # slow to import, and not needed without a file
 
     try:
@@ -74,7 +77,7 @@ def read(path: Path, known_keys: Iterable[str]) -> dict[str, FileEntry]:
             elif key not in known_keys:
                 near = difflib.get_close_matches(key, [*known_keys, *sections], 1)
                 remedy = f"Did you mean {near[0]!r}?" if near else "Remove it; kubiya config explain lists the keys"
-                raise ConfigurationError(f"{where}: unknown key {key!r}", remedy=remedy)
+                raise ConfigurationError(f"{where}: unknown key {key!r}", remedy=remedies.get(key, remedy))
             elif not isinstance(value, yaml.ScalarNode):
                 raise ConfigurationError(f"{where}: {key} has to be a single value", remedy=_EXAMPLE)
             elif value.tag != "tag:yaml.org,2002:null":

@@ -52,11 +52,22 @@ def origins(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | 
     """
     unused_options.refuse(flags, environ)
     path = file_of(config)
-    entries = file.read(path, (o.key for o in OPTIONS if o.key)) if path else {}
+    entries = _read(path) if path else {}
     origins = {option.name: _origin(option, flags, environ, entries) for option in OPTIONS}
     if origins["api_key"].value is None and origins["api_key_file"].value is None:
         origins |= _of_context(origins, environ)
     return list(origins.values())
+
+
+def _read(path: Path) -> dict[str, file.FileEntry]:
+    """Read a file. A setting's name, as `kubiya config show` prints it, is no key: say where its value belongs."""
+    remedies = {}
+    for option in OPTIONS:
+        if option.key:
+            remedies[option.name] = f"Did you mean {option.key!r}?"
+        elif option.env:
+            remedies[option.name] = f"The file has no key for it: set {option.env[0]}"
+    return file.read(path, (option.key for option in OPTIONS if option.key), remedies)
 
 
 def validate(path: Path, environ: Mapping[str, str]) -> int:
@@ -65,7 +76,7 @@ def validate(path: Path, environ: Mapping[str, str]) -> int:
     A bad value raises also when something else overrides it.
     """
     all_origins = origins({}, environ, str(path))
-    entries = file.read(path, (o.key for o in OPTIONS if o.key))
+    entries = _read(path)
     for option in OPTIONS:
         entry = entries.get(option.key or "")
         # A reference is read only where it is used.

@@ -112,6 +112,8 @@ def test_a_value_can_come_from_a_file_that_the_configuration_names(write: Any, t
     ("text", "said"),
     [
         ("qeue_id: x\n", ":1: unknown key 'qeue_id'. Did you mean 'queue_id'?"),
+        ("grace_period: 5\n", ":1: unknown key 'grace_period'. The file has no key for it: set KUBIYA_GRACE_PERIOD"),
+        ("max_log_size: 5\n", ":1: unknown key 'max_log_size'. Did you mean 'logging.max_size_bytes'?"),
         ("control_plane:\n  ulr: x\n", ":2: unknown key 'control_plane.ulr'. Did you mean 'control_plane.url'?"),
         ("logging:\n  level: LOUD\n", ":2: logging.level 'LOUD' is not one of DEBUG, INFO"),
         ("logging: INFO\n", ":1: logging has to be a mapping"),
