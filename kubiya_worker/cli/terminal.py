@@ -19,6 +19,7 @@ _CONTROL: Final = re.compile(
 _BIDI: Final = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f]")
 
 
+_RAISING: Final = ("strict", "backslashreplace", "surrogateescape")  # the last one in the locales C and POSIX
 _ASCII: Final = {"…": "...", "·": "-", "▸": ">", "✓": "ok", "✗": "!!"}
 
 
@@ -33,7 +34,7 @@ codecs.register_error("plainly", _plainly)
 
 def tolerate(stream: TextIO) -> None:
     """Let a stream without UTF-8 replace unknown characters (by '?' or a similar one) instead of raising an error."""
-    if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+    if isinstance(stream, io.TextIOWrapper) and stream.errors in _RAISING:
         stream.reconfigure(errors="plainly")
 
 

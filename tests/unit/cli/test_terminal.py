@@ -9,12 +9,13 @@ import pytest
 from kubiya_worker.cli.terminal import clean, one_line, tolerate, truncate
 
 
+@pytest.mark.parametrize("errors", ["strict", "backslashreplace", "surrogateescape"])
 @pytest.mark.parametrize(
     ("encoding", "wanted"), [("ascii", "a ... - > ok ?"), ("latin-1", "a ... · > ok ?"), ("utf-8", "a … · ▸ ✓ 日")]
 )
-def test_a_stream_shows_what_it_has(encoding: str, wanted: str) -> None:
+def test_a_stream_shows_what_it_has(encoding: str, wanted: str, errors: str) -> None:
     raw = io.BytesIO()
-    stream = io.TextIOWrapper(raw, encoding=encoding)
+    stream = io.TextIOWrapper(raw, encoding=encoding, errors=errors)
     tolerate(stream)
     stream.write("a … · ▸ ✓ 日")
     stream.flush()
