@@ -259,7 +259,8 @@ def _reason(error: HTTPError) -> str:
     """Return the innermost cause in a few words, such as `Connection refused`."""
     if isinstance(error, TimeoutError) and not isinstance(error, NewConnectionError):  # which is one, to urllib3
         return "no answer in time"
-    text = str(error)
+    system = next((one for one in error.args if isinstance(one, OSError) and one.strerror), None)
+    text = str(system.strerror) if system else str(error)
     text = text.rpartition("] ")[2] if "] " in text else text.rpartition(": ")[2]
     while text.endswith(('"', "'")) or (text.endswith(")") and text.count("(") < text.count(")")):
         text = text[:-1]

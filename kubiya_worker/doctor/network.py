@@ -43,6 +43,20 @@ def _send(method: str, url: str, **options: Any) -> requests.Response:
     return requests.request(method, url, timeout=SECONDS, verify=_ca(), proxies=proxies, **options)
 
 
+def _reason(error: requests.RequestException) -> str:
+    """Return why a server could not be reached, in the system's words, such as `Connection refused`."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, requests.Timeout):
+            return f"no answer within {SECONDS:g} s"
+        if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+            return "it does not speak TLS; is the address http://?"
+        if isinstance(cause, OSError) and cause.strerror:
+            return str(cause.strerror)
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
+
+
 def _address(url: str) -> tuple[str, int]:
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -133,7 +147,7 @@ def control_plane(url: str) -> Finding:
     try:
         reply = _get(f"{url}/api/health")
     except requests.RequestException as error:
-        return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__})", f"curl -v {url}/api/health")
+        return Finding(FAIL, f"{url} cannot be reached ({_reason(error)})", f"curl -v {url}/api/health")
     if reply.status_code != 200:
         return Finding(FAIL, f"{url}/api/health answers {reply.status_code}", NOT_A_CONTROL_PLANE)
     return Finding(PASS, f"{url} answers in {reply.elapsed.total_seconds() * 1000:.0f} ms")
@@ -223,7 +237,7 @@ def policy_service(settings: Settings) -> Finding:
     try:
         reply = _get(f"{url}/health", allow_redirects=False)
     except requests.RequestException as error:
-        return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__}): tools do not run", f"curl -v {url}")
+        return Finding(FAIL, f"{url} cannot be reached ({_reason(error)}): tools do not run", f"curl -v {url}")
     took = f"{reply.elapsed.total_seconds() * 1000:.0f} ms"
     if reply.status_code != 200:
         return Finding(WARN, f"{url}/health answers {reply.status_code} in {took}", "Check ENFORCER_SERVICE_URL")
@@ -240,7 +254,7 @@ def collector(settings: Settings) -> Finding:
         reply = _send("POST", url, headers=headers, data=b"", allow_redirects=False)
     except requests.RequestException as error:
         remedy = f"curl -v {url}; the port for HTTP is often 4318 (4317 takes gRPC)"
-        return Finding(WARN, f"{url} cannot be reached ({type(error).__name__}): traces are lost", remedy)
+        return Finding(WARN, f"{url} cannot be reached ({_reason(error)}): traces are lost", remedy)
     if reply.status_code in (401, 403):
         return Finding(WARN, f"{url} refuses the headers: traces are lost", "Check OTEL_EXPORTER_OTLP_HEADERS")
     if reply.status_code // 100 != 2:
@@ -258,7 +272,7 @@ def model(url: str, token: str) -> Finding:
     try:
         reply = _get(f"{url}/models", headers=headers)
     except requests.RequestException as error:
-        return Finding(FAIL, f"{url} cannot be reached ({type(error).__name__})", f"curl -v {url}/models")
+        return Finding(FAIL, f"{url} cannot be reached ({_reason(error)})", f"curl -v {url}/models")
     if reply.status_code in (401, 403):
         return Finding(FAIL, f"{url} refuses the key", "Check OPENAI_API_KEY or LITELLM_API_KEY")
     if reply.status_code >= 500:
