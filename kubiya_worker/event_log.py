@@ -58,7 +58,7 @@ def fields_of(error: BaseException) -> dict[str, str]:
     }
 
 
-class EventLog:
+class EventLogger:
     """A logger whose methods take the event's name and its fields. Fields that are None are left out."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:

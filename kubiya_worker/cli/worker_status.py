@@ -82,7 +82,7 @@ def list_(as_json: bool, output: str) -> None:
 
     Example: kubiya worker list -o wide
     """
-    reports = [report.examine(home) for home in homes.homes()]
+    reports = [report.examine(home) for home in homes.started()]
     boxes = containers.find()
     stack = dev_worker.find(os.environ)
     stacks = [stack] if stack else []

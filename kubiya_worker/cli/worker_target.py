@@ -31,7 +31,7 @@ def home_of(queue_id: str | None, instance: int) -> Home:
     named = queue_id or os.environ.get("QUEUE_ID", "").strip()
     if named:
         return homes.find(named, instance)
-    all_homes = list(homes.homes())
+    all_homes = list(homes.started())
     if len(all_homes) == 1 and instance == 1:
         return all_homes[0]
     queues_of_containers = {container.queue for container in containers.find()} if not all_homes else set()

@@ -49,7 +49,7 @@ def top(queue_id: str | None, once: bool, interval: float) -> None:
     queue_home = homes.find(queue) if queue else None
 
     def selected_homes() -> list[Home]:
-        selected = list(homes.homes())
+        selected = list(homes.started())
         if queue_home is None:
             return selected
         own = [home for home in selected if home.queue_folder == queue_home.queue_folder]

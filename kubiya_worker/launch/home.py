@@ -89,6 +89,11 @@ class Home:
     def log_file(self) -> Path:
         return self.logs / "worker.log"
 
+    @property
+    def was_started(self) -> bool:
+        """Return whether a supervisor was started here. A start with a misspelt queue leaves a folder without one."""
+        return any(os.path.lexists(path) for path in (self.state_file, self.pid_file))
+
     def make(self) -> None:
         """Make the folders, open to this user only. Raises ConfigurationError when they cannot be made."""
         try:
@@ -172,6 +177,11 @@ def _link_target(folder: Path) -> Path | None:
     target = folder.readlink()
     sibling = folder.with_name(target.name) if QUEUE_ID.fullmatch(str(target)) else folder
     return sibling if sibling.is_dir() and not sibling.is_symlink() else None
+
+
+def started(root: Path | None = None) -> Iterator[Home]:
+    """Yield the homes in which a supervisor was started, by queue and instance."""
+    yield from (home for home in homes(root) if home.was_started)
 
 
 def homes(root: Path | None = None) -> Iterator[Home]:

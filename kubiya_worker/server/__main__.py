@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from kubiya_worker import garbage
 from kubiya_worker.errors import EX_OK, ConfigurationError, UsageError, WorkerError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server import command_line
 from kubiya_worker.server.log import RotatingLog, use
 from kubiya_worker.server.secret_variables import secret_of
@@ -36,7 +36,7 @@ ACCEPTED: Final = 16  # connections that are accepted in one turn of the event l
 MAX_FILES: Final = 10_000  # macOS does not allow more than 10,240
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
-log = EventLog("kubiya_worker.server")
+log = EventLogger("kubiya_worker.server")
 
 
 def listen(host: str, port: int) -> socket.socket:

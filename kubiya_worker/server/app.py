@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server import a2a_endpoint, background, hook_background, retention
 from kubiya_worker.server.api import (
     agents,
@@ -68,7 +68,7 @@ from kubiya_worker.server.store.address import PostgresAddress
 from kubiya_worker.server.stream_turns import StreamTurns
 from kubiya_worker.server.temporal import TemporalDown
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 TRUE: Final = ("1", "true", "yes", "on")
 PAGES: Final = Path(__file__).with_name("dashboard")

@@ -17,7 +17,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, func, select, update
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.private_file import open_to_others
 from kubiya_worker.server.person import Person, of_key
 from kubiya_worker.server.store import schema
@@ -26,7 +26,7 @@ from kubiya_worker.server.store.journal import Change
 from kubiya_worker.server.store.portable import add_once
 from kubiya_worker.server.store.statement import Prepared
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 ORGANIZATION: Final = "local"
 T: Final = schema.api_keys

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.run_workflows import workflow_of
@@ -21,7 +21,7 @@ from kubiya_worker.server.store.database import MEMORY
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.temporal import End, TemporalDown
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 EVERY: Final = 5.0  # seconds between two checks
 QUIET: Final = timedelta(seconds=4)  # an execution that changed within this time is not checked

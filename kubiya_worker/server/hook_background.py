@@ -14,7 +14,7 @@ from typing import Final
 
 from kubiya_worker import addresses, templates
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.pinned_http import HttpAnswer, exchange, http_errors, lookup
 from kubiya_worker.server.api import hook_runs
 from kubiya_worker.server.api.hook_deliveries import secret_of
@@ -24,7 +24,7 @@ from kubiya_worker.server.refusals import ApiError
 from kubiya_worker.server.store.records import Object
 from kubiya_worker.server.store.replies import GIVEN_UP, SENT, WAITING, WaitingReply
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 EVERY: Final = 1.0  # seconds between two looks
 PATIENCE: Final = 20.0  # seconds of one try

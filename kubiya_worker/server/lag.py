@@ -14,9 +14,9 @@ import traceback
 from types import FrameType
 from typing import Final
 
-from kubiya_worker.event_log import EventLog, place_of
+from kubiya_worker.event_log import EventLogger, place_of
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 BEAT: Final = 0.005  # seconds between two signs of life
 HELD: Final = 0.020  # seconds without one that are told

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server import open_credentials
 from kubiya_worker.server.open_credentials import OpenCredential
 from kubiya_worker.server.person import LOCAL
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store.records import Object, Records
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 
 def move_credentials(plane: Plane) -> int:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.protocol import search
 from kubiya_worker.protocol.sequel import Sequel
 from kubiya_worker.server.run_workflows import RunWorkflows
@@ -19,7 +19,7 @@ from kubiya_worker.server.store import outbox as store
 from kubiya_worker.server.store.outbox import Action, Outbox
 from kubiya_worker.server.temporal import RefusedByTemporal, StillRuns, Temporal, TemporalDown, Workflow
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 RETRY: Final = 1.0  # seconds between tries while Temporal is away
 AT_ONCE: Final = 32  # executions that are sent to Temporal at the same time

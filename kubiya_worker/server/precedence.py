@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence, Set
 from typing import Any, Final
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 PATIENCE: Final = 60.0  # seconds since a missing event was first asked for
 REMEMBERED: Final = 10_000  # missing events that are remembered

@@ -7,14 +7,14 @@ from typing import Any, Final
 from sqlalchemy.exc import DatabaseError, DataError
 
 from kubiya_worker.errors import ConfigurationError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server.edges.problems import problem
 from kubiya_worker.server.open_credentials import problem_text
 from kubiya_worker.server.store.database import Stale
 from kubiya_worker.server.store.outbox import TooLarge
 from kubiya_worker.server.store.records import CredentialsInTheOpen, Taken
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 
 class ApiError(Exception):

@@ -23,7 +23,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import text
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server.store.database import Reader
 from kubiya_worker.server.store.postgres_connection import options
 from kubiya_worker.server.store.statement import Prepared
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
     from kubiya_worker.server.store.address import PostgresAddress
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 LEASE: Final = 5.0  # seconds that a leader has without extending it
 SAFE: Final = 3.0  # seconds after the last extension in which a leader works on

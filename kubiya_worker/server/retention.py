@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol.audit import ChainCheck, Head, head_of
 from kubiya_worker.server.plane import Plane
@@ -23,7 +23,7 @@ from kubiya_worker.server.store.database import Stale
 from kubiya_worker.server.store.executions import STARTED
 from kubiya_worker.server.store.removals import AT_ONCE, PARENT, Candidate, is_over
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 LOOK_EVERY: Final = 60.0  # seconds between two looks
 YOUNG: Final = timedelta(hours=1)  # what ended within it stays: somebody may follow it, or write late events of it

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server.notify import events as notices
 from kubiya_worker.server.notify.notifier import Notifier
 from kubiya_worker.server.store import schedules as store
@@ -18,7 +18,7 @@ from kubiya_worker.server.stores import Stores
 from kubiya_worker.server.temporal import RefusedByTemporal, TemporalDown
 from kubiya_worker.server.temporal_schedules import TemporalSchedules
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 RETRY: Final = 1.0  # seconds between tries while Temporal is away
 

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 AGAIN: Final = 600.0  # seconds until an outage that goes on is told again
 

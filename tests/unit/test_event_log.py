@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from kubiya_worker.event_log import AGAIN, EventLog, quoted
+from kubiya_worker.event_log import AGAIN, EventLogger, quoted
 from kubiya_worker.server.log import LineFormatter
 from kubiya_worker.server.temporal_outage import AGAIN as OUTAGE_AGAIN
 from kubiya_worker.server.temporal_outage import TemporalOutage
@@ -39,19 +39,19 @@ def test_a_value_is_one_word_or_in_quotes(value: str, text: str) -> None:
 
 def test_an_event_is_its_name_and_its_fields(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, NAME):
-        EventLog(NAME).info("search.indexed", database="a b", error=None, seconds=1.234)
+        EventLogger(NAME).info("search.indexed", database="a b", error=None, seconds=1.234)
     assert caplog.messages == ['search.indexed database="a b" in 1.23s']
 
 
 def test_an_event_below_the_level_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, NAME):
-        EventLog(NAME).info("search.indexed")
+        EventLogger(NAME).info("search.indexed")
     assert caplog.messages == []
 
 
 def test_a_fault_is_told_once_with_its_place_and_later_how_often_it_came(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    log, error = EventLog(NAME, clock), failing()
+    log, error = EventLogger(NAME, clock), failing()
     for _ in range(5):
         log.fault("tidy.failed", error)
     clock.now += AGAIN
@@ -62,7 +62,7 @@ def test_a_fault_is_told_once_with_its_place_and_later_how_often_it_came(caplog:
 
 
 def test_two_faults_are_two_lines(caplog: pytest.LogCaptureFixture) -> None:
-    log = EventLog(NAME)
+    log = EventLogger(NAME)
     log.fault("tidy.failed", failing())
     log.fault("index.failed", failing())
     log.recurring("hooks.held", error="stopped")

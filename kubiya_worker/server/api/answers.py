@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server import actor
 from kubiya_worker.server.access import ANSWER
 from kubiya_worker.server.actor import Actor
@@ -42,7 +42,7 @@ from kubiya_worker.server.store.answer_tokens import AnswerToken
 from kubiya_worker.server.store.approvals import Approval
 from kubiya_worker.server.store.records import Object
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 DECISIONS: Final = {"approve": ap.APPROVED, "reject": ap.REJECTED}
 MESSAGE: Final = "message"  # the kind of client that a record of an answer names

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server.actor import acting, of_request
 from kubiya_worker.server.api import hook_runs
 from kubiya_worker.server.callers import address_of
@@ -30,7 +30,7 @@ from kubiya_worker.server.responses import reply, unauthorized
 from kubiya_worker.server.store.hooks import HookDelivery
 from kubiya_worker.server.store.records import Object
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 ASKED: Final = "POST /hooks/{name}"
 LARGEST: Final = 1 << 20  # bytes

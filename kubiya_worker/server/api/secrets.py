@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.routing import Route
 
 from kubiya_worker.errors import ConfigurationError, WorkerError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.protocol import names
 from kubiya_worker.server import references, shared_parts, trial_tokens
@@ -23,7 +23,7 @@ from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.refusals import ApiError, invalid, not_found
 from kubiya_worker.server.store.records import Object
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 ABSENT: Final = "there is no secret with this name"
 NOT_REFERENCED: Final = "no definition of this execution references it"

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server.api import answers
 from kubiya_worker.server.api.answers import Press
 from kubiya_worker.server.hooks import proofs
@@ -32,7 +32,7 @@ from kubiya_worker.server.request_body import received
 from kubiya_worker.server.responses import reply
 from kubiya_worker.server.store.records import Object
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 CALLBACK: Final = f"{ANSWERS}/slack"
 LARGEST: Final = 256 * 1024  # bytes

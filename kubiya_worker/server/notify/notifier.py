@@ -16,7 +16,7 @@ from typing import Final
 
 from kubiya_worker import templates
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.secret_sources import Sources
 from kubiya_worker.server.notify import events, quiet, retries
 from kubiya_worker.server.notify.channels import TYPES
@@ -28,7 +28,7 @@ from kubiya_worker.server.store import notification_deliveries as store
 from kubiya_worker.server.store.notification_deliveries import NotificationDelivery
 from kubiya_worker.server.stores import Stores
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 PATIENCE: Final = 20.0  # seconds for one try
 IDLE: Final = 30.0  # seconds between two looks when nothing is due

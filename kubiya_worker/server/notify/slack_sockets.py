@@ -16,12 +16,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server.notify import slack
 from kubiya_worker.server.notify.letter import Object
 from kubiya_worker.server.notify.outgoing import Outgoing, Undelivered
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 EVERY: Final = 5.0  # seconds between two looks at the definitions
 REMEMBERED: Final = 1_000  # envelopes

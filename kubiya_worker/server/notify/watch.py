@@ -7,13 +7,13 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server.notify import budget_watch, events
 
 if TYPE_CHECKING:
     from kubiya_worker.server.plane import Plane
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 EVERY: Final = 10.0  # seconds between two looks
 SOON: Final = timedelta(minutes=15)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.exc import DatabaseError
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.protocol.audit import CUT, Head
 from kubiya_worker.server import actor
 from kubiya_worker.server.person import Person
@@ -24,7 +24,7 @@ from kubiya_worker.server.store.database import Database
 from kubiya_worker.server.store.journal import REFUSED, Change
 from kubiya_worker.server.store.statement import Prepared
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 T: Final = schema.audit
 R = TypeVar("R")

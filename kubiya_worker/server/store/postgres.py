@@ -24,7 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from kubiya_worker.errors import ConfigurationError, Unavailable, WorkerError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.address import PostgresAddress
 from kubiya_worker.server.store.database import HEAD, Database, Stale, run_migrations
@@ -40,7 +40,7 @@ from kubiya_worker.server.store.postgres_readers import PostgresReaders
 from kubiya_worker.server.store.postgres_text_index import PostgresTextIndex
 from kubiya_worker.server.store.statement import Prepared, Reader, Rows
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 OLDEST: Final = 130_000  # PostgreSQL 13
 RECONNECT: Final = 0.3  # seconds between two tries

@@ -19,7 +19,7 @@ from psycopg import sql
 from sqlalchemy import text
 
 from kubiya_worker.errors import WorkerError
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server.store.postgres_connection import connected, in_one_line
 from kubiya_worker.server.store.statement import Prepared, Reader
 from kubiya_worker.server.store.text_index import SHORTEST, beginning_with
@@ -27,7 +27,7 @@ from kubiya_worker.server.store.text_index import SHORTEST, beginning_with
 if TYPE_CHECKING:
     from kubiya_worker.server.store.address import PostgresAddress
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 INDEX: Final = "executions_words"
 LOOK: Final = 30.0  # seconds between two looks for an index that another server makes

@@ -16,14 +16,14 @@ from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, delete, func, select
 
-from kubiya_worker.event_log import EventLog
+from kubiya_worker.event_log import EventLogger
 from kubiya_worker.server.store import schema
 from kubiya_worker.server.store.address import Place, PostgresAddress
 from kubiya_worker.server.store.database import MEMORY, Database
 from kubiya_worker.server.store.portable import put
 from kubiya_worker.server.store.statement import Prepared
 
-log = EventLog(__name__)
+log = EventLogger(__name__)
 
 FOLDER: Final = "run-files"
 MOST: Final = 1_000  # files of an execution

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubiya_worker.errors import ConfigurationError, TemporaryFailure, UsageError
-from kubiya_worker.launch.home import Home, find, homes
+from kubiya_worker.launch.home import Home, find, homes, started
 
 
 @pytest.mark.parametrize(
@@ -113,3 +113,12 @@ def test_all_that_exist_are_listed(tmp_path: Path) -> None:
         find(queue, instance, root=tmp_path).make()
     (tmp_path / "stray-file").write_text("")
     assert [(h.queue, h.instance) for h in homes(tmp_path)] == [("a", 1), ("a", 2), ("a", 10), ("b", 1)]
+
+
+def test_a_folder_without_a_supervisor_is_no_started_worker(tmp_path: Path) -> None:
+    for queue in ("misspelt", "runs", "killed"):
+        find(queue, root=tmp_path).make()
+    find("runs", root=tmp_path).state_file.write_text("{}")
+    find("killed", 2, root=tmp_path).make()
+    find("killed", 2, root=tmp_path).pid_file.write_text("{}")
+    assert [(home.queue, home.instance) for home in started(tmp_path)] == [("killed", 2), ("runs", 1)]
