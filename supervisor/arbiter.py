@@ -125,7 +125,7 @@ class Arbiter:
         seconds, run = self._instance.spec.log_level_seconds, self._monitor.run
         self._instance.state.log_level_until = time.time() + seconds
         self._loop.timers.set("level", seconds, self._level_back)
-        self._journal.say("info", "log_level_raised", seconds=seconds)
+        self._journal.say("info", "log_level_raised", lasts=float(seconds))
         if run is not None and run.ready:
             run.child.signal(signal.SIGUSR2)
         self._journal.write_state()
@@ -239,7 +239,7 @@ class Arbiter:
         state_file.restarts[kind] = state_file.restarts.get(kind, 0) + 1
         state_file.next_start = time.time() + delay
         if kind != "asked":
-            self._journal.say("info", "backing_off", seconds=delay, deaths=len(self._deaths))
+            self._journal.say("info", "backing_off", delay=float(delay), deaths=len(self._deaths))
         self._announcer.child_died(end, kind, last_lines, delay)
         self._journal.become("backing_off", str(end))
         self._loop.timers.set("start", delay, self._start)

@@ -23,7 +23,7 @@ NUMBERED: Final = re.compile(rf"({TIME}) info chaos\.line pid=(\d+) n=(\d+) x{{4
 A_LINE: Final = re.compile(rf"{TIME} (debug|info|warning|error|critical) \S.*")
 RAW: Final = "kubiya worker: "  # said where there is no logger any more
 LOST: Final = re.compile(r" supervisor\.log_lost .*\blines=(\d+)")
-BACKOFF: Final = re.compile(r" supervisor\.backing_off .*\bseconds=([\d.]+)")
+BACKOFF: Final = re.compile(r" supervisor\.backing_off .*\bdelay=([\d.]+)s")
 
 T = TypeVar("T")
 

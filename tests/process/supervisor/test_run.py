@@ -177,7 +177,7 @@ def test_a_crashed_child_is_back_within_100_ms_of_the_delays_end(tmp_path: Path)
     with Supervised(tmp_path, "exit:1", **fields) as it:
         assert it.ended() == 1
         delays = [
-            (line.split()[0], float(line.partition("seconds=")[2].split()[0])) for line in it.lines("backing_off")
+            (line.split()[0], float(line.partition("delay=")[2].partition("s")[0])) for line in it.lines("backing_off")
         ]
         starts = [line.split()[0] for line in it.lines("child_started")]
     assert len(delays) == 11 and len(starts) == 12
