@@ -1,4 +1,4 @@
-"""Why a server cannot be reached is told in the system's words, never as a library's text or a tuple of Python."""
+"""A server that cannot be reached is told of in the system's words, not in those of a library."""
 
 from __future__ import annotations
 
