@@ -51,9 +51,16 @@ class ToolSpec:
     brief: bool = False
 
     def wire(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"effects": list(self.effects)}
+        """Return what `parse` reads. Defaults are left out: each execution's history has all of its tools."""
+        values = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        told = {name: value for name, value in values if name in _ALWAYS_TOLD or value != getattr(_DEFAULTS, name)}
+        return told | {"effects": list(self.effects)} if self.effects else told
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> ToolSpec:
         known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
         return cls(**{**known, "effects": tuple(known.get("effects") or ())})
+
+
+_ALWAYS_TOLD: Final = ("name", "description", "parameters")
+_DEFAULTS: Final = ToolSpec("", "")
