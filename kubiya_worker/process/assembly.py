@@ -42,6 +42,7 @@ UNLIMITED: Final = timedelta(days=365)
 # The longest delay before a cancellation reaches a step, or a dead worker is noticed.
 HEARTBEAT_THROTTLE: Final = timedelta(seconds=2)
 STICKY_TIMEOUT: Final = timedelta(seconds=5)  # how long a task waits for the worker that has the execution in memory
+SLOTS_OF_A_POLL: Final = 25  # a poll fills one in a round trip to Temporal, some 50 ms where that is far away
 MODEL_POLLS: Final = 2  # at a time; each costs a connection's stream, and the queue is used only when tools hold all
 HOST_SLOTS: Final = 20  # of calls about what this host has; each is short
 HOST_POLLS: Final = 2
@@ -84,6 +85,7 @@ def build_worker(
             workflow_runner=WorkflowSandbox(),
             workflow_task_executor=WorkflowThreads(is_own, steps.expect),
             max_concurrent_activities=settings.max_concurrent_activities,
+            max_concurrent_activity_task_polls=polls_for(settings.max_concurrent_activities),
             max_cached_workflows=CACHED_WORKFLOWS,
             sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
             **versioned,
@@ -100,6 +102,15 @@ def build_worker(
             raise
         log.error("extension.refused", fault=f"custom workflows cannot be registered: {error}")
         return make([])
+
+
+def polls_for(slots: int) -> int:
+    """Return how many polls for steps are open at once.
+
+    Each holds a slot, which a step that Temporal would hand over with a workflow's task (an eager start) then does not
+    find: it waits for a poll, and costs Temporal two requests more.
+    """
+    return max(2, slots // SLOTS_OF_A_POLL)
 
 
 def _model_worker(
