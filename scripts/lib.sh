@@ -94,12 +94,24 @@ BY_PATH=(--config-settings editable_mode=compat)
 
 # uv resolves and installs in a tenth of pip's time. It is fetched when it is not there; where that fails, pip does it all.
 install_with_uv() {
-    local uv options=(--compile-bytecode)
+    local uv options=(--no-compile-bytecode)
     uv=$(find_uv "$VENV"/bin/python) || return
     use_index "$VENV"/bin/python
-    [ "$1" != unit ] || options=(--no-compile-bytecode) # one test needs a tenth of it: Python compiles that itself
+    [ "$1" != server ] || options=(--compile-bytecode)
     ! locked || options+=(--constraints constraints.txt) # it checks the hashes too
-    "$uv" pip install --python "$VENV"/bin/python "${options[@]}" "${BY_PATH[@]}" -e ".[$1]"
+    "$uv" pip install --python "$VENV"/bin/python "${options[@]}" "${BY_PATH[@]}" -e ".[$1]" || return
+    case $1 in
+        dev*) compile_most || true ;; # what could not be compiled now is compiled when it is imported
+    esac
+}
+
+# Compile what all tests import, once, before many processes want it at the same time. Of the packages left out here,
+# which are two thirds of all code, a few tests need a small part: Python compiles that when it is imported. So it does
+# for the extra `unit`, with one process that needs little.
+compile_most() {
+    local rarely='moto|apprise|pip|setuptools|pkg_resources|pygments|playwright|mypy|mypyc|pymdownx|slack_sdk|botocore'
+    rarely+='|pydantic_ai|anthropic|google/genai|rich|virtualenv|zensical'
+    "$VENV"/bin/python -m compileall -qq -j 0 -x "/site-packages/($rarely)/" "$VENV"/lib
 }
 
 # find_uv PYTHON: the name of uv, which that Python's pip installs where the host has none.
