@@ -62,13 +62,13 @@ async def ended(stack: Stack, execution: str) -> None:
 def test_executions_go_on_after_a_backup_is_put_back(stack: Stack, tmp_path: Path) -> None:
     queue = stack.queue("restored")
     stack.worker(queue)
-    runs = [Run(stack, 8, queue, agent=f"run{number}") for number in range(4)]
+    runs = [Run(stack, 8, queue, name=f"run{number}") for number in range(4)]
     for run in runs:
         run.until(2)
     back_up(stack, tmp_path / "copy")
     for run in runs:
         run.until(4)  # steps of which the backup knows nothing
-    unknown = Run(stack, 8, queue, agent="unknown")
+    unknown = Run(stack, 8, queue, name="unknown")
     unknown.until(2)
     assert stack.server is not None
     stack.server.kill()

@@ -27,8 +27,15 @@ WORDS = 12
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    with Stack(tmp_path) as running:
+def stack(shared: Stack) -> Iterator[Stack]:
+    """The stack of this module; each test starts its control plane again, and ends with its own workers."""
+    with shared.lent() as lent:
+        yield lent
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
 
 
@@ -66,10 +73,10 @@ class Run:
         queue: str,
         calls: int = 1,
         said: str = "",
-        agent: str = "steady",
+        name: str = "",
     ) -> None:
         self.stack, self.steps, self.calls, self.log = stack, steps, calls, stack.trace("done")
-        agent = stack.agent(agent, skills=[SHELL])
+        agent = stack.agent(name or f"steady-{queue}", skills=[SHELL])
         self.id = stack.execute(script(steps, self.log, calls, said), agent=agent, queue=queue)
 
     def done(self) -> int:

@@ -88,7 +88,7 @@ def test_a_killed_leader_and_a_restart_of_postgresql_lose_nothing(stack: Replica
     }
     job |= {"entity_type": "agent", "entity_id": "ops", "prompt_template": "demo:script []"}
     made = stack.call("POST", "/jobs", {**job, "executor_type": "specific_queue", "worker_queue_name": "shared"}, 201)
-    runs = [Run(stack, STEPS, queue, agent=f"run{number}") for number in range(RUNS)]
+    runs = [Run(stack, STEPS, queue, name=f"run{number}") for number in range(RUNS)]
     for run in runs:
         run.until(2)
     wait_until(lambda: stack.leader() >= 0, 30, "one of them works for all")
@@ -96,7 +96,7 @@ def test_a_killed_leader_and_a_restart_of_postgresql_lose_nothing(stack: Replica
     stack.replicas[killed].popen.kill()
     stack.replicas[killed].wait()
     stack.http.close()  # the test's own connections to it, which a client makes anew
-    late = Run(stack, STEPS, queue, agent="late")  # its start must be sent by the other one
+    late = Run(stack, STEPS, queue, name="late")  # its start must be sent by the other one
     for run in runs:
         run.until(4)
     wait_until(lambda: stack.leader() == 1 - killed, 30, "the other one works for all")

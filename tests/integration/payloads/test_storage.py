@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,18 +23,27 @@ SCRIPT = "demo:script " + json.dumps(
 )
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("KUBIYA_PAYLOAD_STORAGE", str(tmp_path / "store"))
-    monkeypatch.setenv("KUBIYA_PAYLOAD_STORAGE_FROM", "4096")
-    monkeypatch.setenv("KUBIYA_PAYLOAD_KEYS_FILE", str(write(tmp_path / "payload-keys", f"one {key(1)}")))
-    return tmp_path / "store"
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("payloads")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KUBIYA_PAYLOAD_STORAGE", str(folder / "store"))
+        environment.setenv("KUBIYA_PAYLOAD_STORAGE_FROM", "4096")
+        environment.setenv("KUBIYA_PAYLOAD_KEYS_FILE", str(write(folder / "payload-keys", f"one {key(1)}")))
+        yield folder / "store"
 
 
-@pytest.fixture
-def stack(tmp_path: Path, store: Path) -> Iterator[Stack]:
-    with Stack(tmp_path) as running:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack")) as running:
         yield running
+
+
+@pytest.fixture
+def stack(shared: Stack) -> Iterator[Stack]:
+    """The stack of this module, without the workers of other tests."""
+    with shared.lent() as lent:
+        yield lent
 
 
 def test_large_payloads_are_in_the_folder_and_another_worker_goes_on(stack: Stack, store: Path) -> None:
@@ -79,7 +87,7 @@ def test_a_result_that_cannot_be_stored_is_kept_all_the_same(
     shell = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
     execution = stack.execute(f"demo:script {json.dumps(moves)}", agent=stack.agent("kept", skills=[shell]))
     wait_until(ran.exists, 60, "the tool runs")
-    shutil.rmtree(store)
+    aside = store.rename(store.with_name("aside"))
     store.write_text("no folder any more")
     gate.touch()
     assert stack.wait(execution)["status"] == "completed"
@@ -88,6 +96,8 @@ def test_a_result_that_cannot_be_stored_is_kept_all_the_same(
     assert told["outcome"] == "success"
     assert "104000" in json.dumps(stack.call("GET", f"/executions/{execution}/session"))
     assert ran.read_text() == "x\n"
+    store.unlink()
+    aside.rename(store)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
