@@ -1,4 +1,4 @@
-"""What the Temporal workers of a process are made of."""
+"""Check what the Temporal workers of a process are made of."""
 
 from __future__ import annotations
 
