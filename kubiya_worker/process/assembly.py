@@ -25,6 +25,7 @@ from temporalio.workflow import Info
 from kubiya_worker import extension_loading
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.process import deployment
+from kubiya_worker.process.dispatch import dispatch_side_by_side
 from kubiya_worker.process.late_steps import LateSteps, activity_name
 from kubiya_worker.process.worker_pair import WorkerPair, model_queue
 from kubiya_worker.process.workflow_threads import WorkflowThreads
@@ -91,6 +92,7 @@ def build_worker(
             **versioned,
         )
         allow_long_tasks(worker)
+        dispatch_side_by_side(worker)
         model_worker = _model_worker(client, queue, activities, settings.model_slots, versioned)
         # Without a version: a run that is pinned to an older one must still reach its command after an upgrade.
         return WorkerPair(worker, model_worker, lambda host: _host_worker(client, host, activities, unversioned))
