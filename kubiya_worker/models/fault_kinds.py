@@ -82,6 +82,7 @@ _QUOTA_WORDS: Final = re.compile(
     r"|(?:out of|no|not enough|run out of|more|used all|exhausted)\b.{0,30}\bcredits?\b|used up (?:all )?your\b"
     r"|budget (?:has been |was |is )?exceed|exceeded\w*budget\b|remaining balance|payment.instrument"
     r"|out of .{0,20}quota|budget .{0,40}(?:spent|reached|used up|exhausted)|payments? (?:is |are )?overdue"
+    r"|\bno (?:more )?(?:quota|balance|budget|funds) (?:left|remaining|available)"
     r"|over .{0,40}allowance|allowance .{0,20}(?:exceeded|reached|exhausted)"
     r"|subscription (?:has |is |was )?(?:expired|ended|inactive|cancell?ed|required)|no active subscription"
     r"|exceed\w* .{0,30}(?:budget|spending limit|spend limit|usage limit|monthly limit)|over budget|payment required"

@@ -5,6 +5,7 @@ A report is classified by its status, codes, types and fields, and by its words 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -18,6 +19,10 @@ LONGEST_MESSAGE: Final = 300  # characters of a provider's message that are show
 _SHOWN_FIELDS: Final = 2  # of a value that pydantic refuses
 _WINDOW: Final = "model_context_window_exceeded"  # Anthropic's reason for an answer that the end of the window cut
 
+_NO_TOOLS: Final = re.compile(
+    r"(?:\bnot|n't) support (?:tools?|function)\b(?! choice)|\btool choice requires\b|\btools? (?:use|calls?|calling)"
+    r" (?:is|are) not (?:supported|enabled)"
+)
 _TOO_LONG_REMEDY: Final = "Shorten the conversation or choose a model with a larger context window"
 _LET_IN: Final = {
     fault_kinds.REGION: "The provider does not serve the worker's region: use another endpoint or model",
@@ -83,7 +88,8 @@ def reported(
     if kind == base.CONTEXT_OVERFLOW:
         return error(kind, _TOO_LONG_REMEDY, window=window_overflow.window_of(report))
     if kind == base.QUOTA:
-        used_up = f"The account or budget behind {place} is used up ({answered}): {words}"
+        told = f" ({answered})" if answered != "failed" else ""
+        used_up = f"The account or budget behind {place} is used up{told}: {words}"
         return error(kind, "Raise the account's quota, credit or budget, or use another key", used_up)
     if kind == base.AUTH:
         return _auth(report, place, words)
@@ -102,6 +108,8 @@ def reported(
         return error(kind, "Try again; if it stays, check the endpoint and the model that it serves", retryable=True)
     if report.page or status in (404, 405):
         return error(base.BAD_REQUEST, f"{remedies.address(place)} and the agent's model id")
+    if _NO_TOOLS.search(report.text):
+        return error(base.BAD_REQUEST, "Give the agent a model that can call tools, or turn them on at the server")
     unclear = status in (400, 413, 422, None)
     setting = next((name for name in sorted(report.params) if name in model_settings.NAMES), "")
     what = f"Change `{setting}` in the agent's model_config, or leave it out" if setting else ""
@@ -245,8 +253,9 @@ def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iter
     kind = finish_reasons.kind_of(provider_reason)
     explained = f": {clean(str(reason), secrets)}" if reason else ""
     if base.CONTENT_FILTER in (finish, kind) or details.get("refusal"):
+        named = "" if reason and kind in (base.STOP, base.TOOL_CALLS) else f" ({provider_reason})"
         return ModelError(
-            f"The model at {place} refused to answer ({provider_reason}){explained}",
+            f"The model at {place} refused to answer{named}{explained}",
             kind=base.REFUSED,
             remedy="Reword the task, or give the agent another model",
         )

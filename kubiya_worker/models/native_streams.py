@@ -94,6 +94,7 @@ class CleanStream(httpx2.AsyncByteStream):
         if body.kind == framing.EVENTS:
             async for event in body.events():
                 yield event
+            self._other = self._other or body.unread
             return
         text = await body.text()
         values = framing.documents(text) if body.kind == framing.JSON else None

@@ -6,6 +6,7 @@ searched in depth, for fields that are known to hold a code, words, or a number.
 
 from __future__ import annotations
 
+import ast
 import html
 import json
 import re
@@ -37,6 +38,11 @@ _HTML: Final = re.compile(  # elements in words that are no document
     r"</?(?:a|b|br|center|code|div|em|font|h[1-6]|hr|i|li|p|pre|small|span|strong|table|t[dhr]|u|ul)\b[^<>]*>",
     re.IGNORECASE,
 )
+_TRACEBACK: Final = "Traceback (most recent call last):"
+_LITELLM_CLASSES: Final = re.compile(r"^litellm\.(\w+): (?:\1: )?")
+_LITELLM_END: Final = re.compile(r"\.?\s*(?:Received Model Group=|LiteLLM Retried: ).*$")
+_LARGEST_HELD: Final = 20_000  # characters of a text in which an object is looked for
+_NESTED: Final = 2  # how often such a text may hold another
 _PAGE_WORDS: Final = 120  # characters shown of a web page without a title
 
 
@@ -93,13 +99,13 @@ class ProviderReport:
     def summary(self) -> str:
         """Return the words for a person: the first two different texts, else the body itself."""
         chosen: list[str] = []
-        for text in self.texts:
+        for text in map(_without_wrapping, self.texts):
             if len(chosen) < 2 and not any(text in other or other in text for other in chosen):
                 chosen.append(text)
         if chosen:
             return ": ".join(chosen)
         body = _read(self.body)
-        if not body or isinstance(body, str):
+        if not body or isinstance(body, (str, int, float)):
             return "no explanation"
         if isinstance(body, Mapping) and set(body) == {"message", "status"} and not body["message"]:
             return "no explanation"  # Google's package makes this of an empty body
@@ -138,6 +144,7 @@ class _Search:
         if depth > DEEPEST or self._values_left < 0:
             return
         if isinstance(value, Mapping):
+            value = _placed(value)
             # Outer values are read before inner ones, so the first of a name is the outermost.
             for key, inner in sorted(value.items(), key=lambda item: isinstance(item[1], (Mapping, list))):
                 self.search(inner, str(key).lower(), depth + 1)
@@ -169,8 +176,20 @@ class _Search:
             else:
                 self.search(inner, name, depth + 1)
 
-    def add_text(self, text: str) -> None:
-        text = words_of(text[:LARGEST])
+    def add_text(self, text: str, depth: int = 0) -> None:
+        text = text[:LARGEST]
+        before, inner = _object_in(text)
+        held = _Search()
+        if inner is not None and depth < _NESTED:
+            held.search(inner, "", depth + DEEPEST // 2)
+        if held.texts:
+            # A gateway's text around the provider's answer: its codes count, and its words are shown, not its form.
+            self.codes |= held.codes
+            self.params |= held.params
+            for name, number in held.numbers.items():
+                self.numbers.setdefault(name, number)
+            text = f"{before} {': '.join(held.texts[:2])}"
+        text = words_of(text)
         if text and text not in self.texts:
             self.texts.append(text)
 
@@ -182,11 +201,39 @@ def _holds_codes_only(value: Any, name: str, depth: int = 0) -> bool:
     return name in _CODES or value in (None, "")
 
 
+def _object_in(text: str) -> tuple[str, Any]:
+    """Return the words before an object in a text, and the object; JSON, or as Python prints it; None without one."""
+    at = text.find("{")
+    if at <= 0 or len(text) > _LARGEST_HELD:
+        return text, None
+    try:
+        return text[:at].rstrip(), json.JSONDecoder(strict=False).raw_decode(text, at)[0]
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return text[:at].rstrip(), ast.literal_eval(text[at : text.rfind("}") + 1])
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return text, None
+
+
+def _placed(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an error of FastAPI's with the place in its words; "Field required" alone helps nobody."""
+    place, message = value.get("loc"), value.get("msg")
+    if not (isinstance(place, list) and place and isinstance(message, str)):
+        return value
+    return {**value, "msg": f"{'.'.join(str(part) for part in place if part != 'body')}: {message}".lstrip(": ")}
+
+
+def _without_wrapping(text: str) -> str:
+    """Return a text without what LiteLLM writes around a provider's words: names of classes, retries, groups."""
+    return _LITELLM_END.sub("", _LITELLM_CLASSES.sub("", text)).strip() or text
+
+
 def _read(body: Any) -> Any:
     """Return the JSON in a text, or any other value unchanged."""
     if isinstance(body, bytes):
         body = body.decode("utf-8", "replace")
-    if isinstance(body, str) and body.lstrip()[:1] in ("{", "["):
+    if isinstance(body, str) and (body.lstrip()[:1] in ("{", "[", '"') or body.strip() == "null"):
         try:
             return json.loads(body, strict=False)
         except (ValueError, RecursionError):
@@ -203,6 +250,9 @@ def is_page(text: str) -> bool:
 def words_of(text: str) -> str:
     """Return a text on one line without markup: the title of a web page, or else its first words."""
     text = text.removeprefix("\ufeff").strip()
+    before, trace, lines = text.partition(_TRACEBACK)
+    if trace:  # the last line says what went wrong
+        text = f"{before} {lines.strip().splitlines()[-1] if lines.strip() else ''}".strip()
     text = html.unescape(text) if "&lt;" in text else text
     markup = _MARKUP.search(text[:5000])
     if markup is None and _DOCUMENT.fullmatch(text):

@@ -32,6 +32,7 @@ _ISO_UNITS: Final = (86400.0, 3600.0, 60.0, 1.0)
 # "Please try again in 3.2s", "retry after 20 seconds", "resets in 1 minute", "wait 30 s before", "retry after 20".
 _ASKS: Final = (
     r"(?:try(?:ing)?(?:\s+\w+)?\s+again|try(?=\s+in\b)|retry(?:ing|[ _-]?(?:after|in|delay))?|retried|wait(?:ing)?"
+    r"|(?:another|next|new) request"
     r"|resets?|available(?:\s+again)?|allowed|replenished|come\s+back|back\s*-?off|cool(?:ing)?[ -]?down)(?![a-z])"
 )
 _AFTER: Final = re.compile(  # Chinese and Japanese: "after 3 seconds"
@@ -46,6 +47,12 @@ _WORDS: Final = re.compile(
 _RESET: Final = re.compile(r"^(.*rate-?limit)-?(.*?)-?reset(?:-(?!after)(.+))?(?:-after)?$")
 # RateLimit: "minute";r=0;t=30, or in older drafts limit=10, remaining=0, reset=30
 _SHORT: Final = re.compile(r"\b(?:r|remaining)\s*=\s*(\d+).*?\b(?:t|reset)\s*=\s*(\d+)", re.DOTALL)
+
+_LONGEST: Final = 400 * 86400.0  # seconds; a longer wait is no answer to anybody
+_NUMBER_WORDS: Final = {"an": "1", "a": "1", "one": "1", "two": "2", "three": "3", "five": "5", "ten": "10"}
+_IN_WORDS: Final = re.compile(
+    rf"\b(?:(half) )?({'|'.join(_NUMBER_WORDS)}) (seconds?|minutes?|hours?|days?)\b", re.IGNORECASE
+)
 
 _SEPARATORS: Final = re.compile(r"[_ -]")
 _MILLISECONDS: Final = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
@@ -94,7 +101,7 @@ def wait_of(report: ProviderReport, now: datetime | None = None) -> float | None
         in_words(" ".join(report.texts), now),
         min((seconds for seconds, exhausted in resets if exhausted is None), default=None),
     )
-    return next((seconds for seconds in delays if seconds is not None), None)
+    return next((seconds for seconds in delays if seconds is not None and seconds <= _LONGEST), None)
 
 
 def seconds_of(value: Any, now: datetime) -> float | None:
@@ -110,7 +117,9 @@ def seconds_of(value: Any, now: datetime) -> float | None:
         elif number >= 1e9:
             number -= now.timestamp()
         return max(0.0, number)
-    text = str(value).strip().strip('";')
+    text = str(value).strip().strip("'\";").strip()
+    if text != str(value) and finite(text) is not None:
+        return seconds_of(finite(text), now)
     clock = _CLOCK_ALONE.fullmatch(text)
     if clock:
         return sum(float(part) * unit for part, unit in zip(clock.groups(), _ISO_UNITS[1:], strict=True))
@@ -127,6 +136,7 @@ def seconds_of(value: Any, now: datetime) -> float | None:
 
 def in_words(text: str, now: datetime) -> float | None:
     """Return the wait that a sentence asks for, such as "Please try again in 1m30s"."""
+    text = _IN_WORDS.sub(_in_digits, text)
     moment = _AT.search(text)
     if moment and moment.group(1):
         return _until(re.sub(r" ?(?:UTC|GMT)$", "+00:00", moment.group(1), flags=re.IGNORECASE), now)
@@ -138,6 +148,11 @@ def in_words(text: str, now: datetime) -> float | None:
         after = _AFTER.search(text)
         return float(after[1]) * _UNITS[after[2]] if after else None
     return _duration(match.group(1)) if match.group(1) else float(match.group(2) or match.group(3))
+
+
+def _in_digits(found: re.Match[str]) -> str:
+    amount = _NUMBER_WORDS[found[2].lower()]
+    return f"{float(amount) / 2 if found[1] else amount} {found[3]}"
 
 
 def _duration(text: str) -> float:

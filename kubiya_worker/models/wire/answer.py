@@ -139,13 +139,12 @@ class AnswerBuilder:
     def _message(self, choice: Mapping[str, Any]) -> list[Delta]:
         for name in _REASONS:
             self.reason = finish_reasons.word_of(choice.get(name)) or self.reason
-        delta = choice.get("delta")
-        if isinstance(delta, Mapping):
+        delta, message = choice.get("delta"), choice.get("message")
+        if isinstance(delta, Mapping) and (_says(delta) or not isinstance(message, Mapping)):
             called = {} if _calls_of(delta) else {"tool_calls": _calls_of(choice)}
             return self._read_message({**delta, **called} if called.get("tool_calls") else delta)
         if isinstance(delta, (str, list)):
             return self._content(delta)
-        message = choice.get("message")
         if isinstance(message, Mapping):
             return self._read_message(message, complete=True)
         return self._content(choice.get("text"), complete=True)
@@ -253,6 +252,11 @@ def _text_of(item: Any) -> str:
         if isinstance(value, list):
             return "".join(map(_text_of, value))
     return ""
+
+
+def _says(delta: Mapping[str, Any]) -> bool:
+    """Return whether a delta holds more than a role: some servers send an empty one beside the whole message."""
+    return any(value for name, value in delta.items() if name != "role")
 
 
 def _calls_of(message: Mapping[str, Any]) -> list[Any]:

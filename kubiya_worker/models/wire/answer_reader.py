@@ -79,6 +79,7 @@ class Reading:
         if body.kind == framing.EVENTS:
             async for event in body.events():
                 yield event
+            self._unexpected = self._unexpected or body.unread
         elif body.kind == framing.PAGE:
             raise self._unusable("is a web page, not a model's answer", address=True)
         elif body.kind == framing.NOTHING:
@@ -228,10 +229,11 @@ class Reading:
     def _failed(self, body: Any) -> ModelError:
         """Return the error in a reply with status 200, as the same error with its own status would be returned."""
         status = embedded_errors.status_of(body)
-        fault = faults.reported(ProviderReport(status or 400, body), self._connection.place, self._secrets)
+        report = ProviderReport(status or 400, body, in_stream=status is None)
+        fault = faults.reported(report, self._connection.place, self._secrets)
         if status is None and fault.kind == base.BAD_REQUEST:
             # Nothing says whose error it is, and a few more tries do no harm.
-            reason = str(fault).partition(f"answered {status or 400}: ")[2] or str(fault)
+            reason = str(fault).partition(" failed: ")[2] or str(fault)
             fault = ModelError(
                 f"The model endpoint {self._connection.place} failed: {reason}",
                 kind=base.BAD_ANSWER,

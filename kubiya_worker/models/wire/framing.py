@@ -65,6 +65,7 @@ class Body:
         self._source = aiter(response.aiter_bytes())
         self._first = b""
         self.kind = NOTHING
+        self.unread = ""  # the first line of a stream that is no field, for an error if nothing else comes
         self.broken: httpx2.HTTPError | None = None  # why the connection ended before `text()` had all bytes
 
     async def open(self) -> None:
@@ -105,6 +106,7 @@ class Body:
         while piece := await self._next():
             yield lines.feed(piece)
         yield lines.flush() + b"\n\n"
+        self.unread = lines.unread.decode("utf-8", "replace").strip()
 
     async def _next(self) -> bytes:
         return await self._wait(anext(self._source, b""))

@@ -16,6 +16,7 @@ NAME: Final = "stray"  # the name of events that are made of such lines; one tha
 _KNOWN: Final = re.compile(rb"(?:data|event|id|retry)?[ \t]*:")
 _ODD_DATA: Final = re.compile(rb"(?!(?-i:data:))[ \t]*data[ \t]*:", re.IGNORECASE)  # which the standard skips
 _OPENING: Final = re.compile(rb"data:[ \t]*([{\[].*)", re.DOTALL)  # data that is an object or a list, or begins one
+_SHOWN: Final = 500  # bytes of a line that are kept to be shown
 _ERROR: Final = b"error:"
 _END: Final = re.compile(rb"\r\n|\n|\r(?!$)")
 
@@ -26,6 +27,7 @@ class StrayLines:
     def __init__(self) -> None:
         self._held = bytearray()  # a line without its end yet
         self._searched = 0
+        self.unread = b""  # the first line that is no field, and no JSON either
         self._stray = False  # whether the block that is open consists of such lines
         self._printed = bytearray()  # the lines so far of an object that began behind `data:`
 
@@ -67,6 +69,8 @@ class StrayLines:
             return b"\nevent: %s\ndata: %s\n" % (NAME.encode(), line)
         if line.startswith(_ERROR):
             return b"%s\nevent: error\ndata: %s\n\n" % (before, line[len(_ERROR) :])
+        if not self.unread and not _KNOWN.match(line):
+            self.unread = line.strip()[:_SHOWN]
         return before + line + b"\n"
 
     def _goes_on(self, line: bytes) -> bool:

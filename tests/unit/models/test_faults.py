@@ -530,3 +530,92 @@ def test_a_body_that_is_deep_or_wide_is_searched_in_bounds() -> None:
 )
 def test_a_body_of_codes_alone_is_told_without_its_markup(body: object, words: str) -> None:
     assert ProviderReport(500, body).summary == words
+
+
+LITELLM = (
+    "Received Model Group=m\nAvailable Model Group Fallbacks=None LiteLLM Retried: 2 times, LiteLLM Max Retries: 2"
+)
+TRACE = "Traceback (most recent call last):\n  File \"/app/x.py\", line 5, in f\n    raise ValueError('x')\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            {
+                "error": {
+                    "message": f'litellm.E: A - {{"error": {{"type": "overloaded_error", "message": "Busy"}}}}. {LITELLM}'
+                }
+            },
+            "A - Busy",
+        ),
+        ({"error": {"message": f"litellm.RateLimitError: RateLimitError: A - Slow.. {LITELLM}"}}, "A - Slow."),
+        (
+            {"error": {"message": "Error code: 400 - {'error': {'message': 'No.', 'param': 'temperature'}}"}},
+            "Error code: 400 - No.",
+        ),
+        ({"error": {"message": 'Bad value {"a": 1} given'}}, 'Bad value {"a": 1} given'),
+        ({"error": {"message": "Use {name} here"}}, "Use {name} here"),
+        ({"error": {"message": f"{TRACE}ValueError: bad"}}, "ValueError: bad"),
+        (f"Failed\n{TRACE}ValueError: bad", "Failed ValueError: bad"),
+        (
+            {"detail": [{"loc": ["body", "messages", 0, "content"], "msg": "Field required"}]},
+            "messages.0.content: Field required",
+        ),
+        ({"detail": [{"loc": ["body"], "msg": "Field required"}]}, "Field required"),
+        ('"boom"', "boom"),
+        ("null", "no explanation"),
+    ],
+)
+def test_what_a_server_wraps_around_its_words_is_not_shown(body: object, words: str) -> None:
+    assert ProviderReport(500, body).summary == words
+
+
+def test_codes_of_an_answer_inside_a_text_count() -> None:
+    inner = '{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}'
+    error = faults.reported(ProviderReport(500, {"error": {"message": f"litellm.E: A - {inner}"}}), "host")
+    assert (error.kind, error.unclear) == (base.UNAVAILABLE, False)
+    told = "Error code: 400 - {'error': {'message': 'No.', 'param': 'temperature'}}"
+    assert "Change `temperature`" in faults.reported(ProviderReport(400, {"error": {"message": told}}), "host").line()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "llama3 does not support tools",
+        '"auto" tool choice requires --enable-auto-tool-choice to be set',
+        "Tool calling is not supported for this model",
+        "This model doesn't support tool use in streaming mode.",
+    ],
+)
+def test_a_model_that_cannot_call_tools_is_told(words: str) -> None:
+    assert "can call tools" in faults.reported(ProviderReport(400, {"error": {"message": words}}), "host").line()
+
+
+def test_a_refusal_is_told_without_the_reason_of_a_whole_answer() -> None:
+    error = faults.of_answer("", {"finish_reason": "stop", "refusal": "I can't."}, "host")
+    assert error is not None and str(error) == "The model at host refused to answer: I can't"
+
+
+@pytest.mark.parametrize(
+    ("headers", "words", "seconds"),
+    [
+        ({"retry-after": '"20"'}, "", 20.0),
+        ({"retry-after": "'20s'"}, "", 20.0),
+        ({"retry-after": "9" * 30}, "", None),
+        ({"retry-after": "9" * 30}, "try again in 5 s", 5.0),
+        ({}, "Please retry after an hour", 3600.0),
+        ({}, "Please try again in one minute.", 60.0),
+        ({}, "try again in half a minute", 30.0),
+        ({}, "You can make another request in 3 hours.", 10800.0),
+        ({}, "try again in a few seconds", None),
+    ],
+)
+def test_waits_in_quotes_in_words_and_beyond_belief(headers: dict[str, str], words: str, seconds: float | None) -> None:
+    assert retry_after.wait_of(ProviderReport(429, {"error": {"message": words}}, headers)) == seconds
+
+
+def test_a_used_up_account_is_told_with_the_status_only_if_there_was_one() -> None:
+    body = openai("You have no credits left", code="insufficient_quota")
+    assert "is used up (answered 429): You" in str(faults.reported(report(body, 429), "host"))
+    assert "is used up: You" in str(faults.reported(report(body, None), "host"))

@@ -525,3 +525,16 @@ def test_a_reason_may_stand_in_an_object_or_a_list(reason: Any) -> None:
 @pytest.mark.parametrize("text", ["", " \n", "\u200b", "\ufeff\u2060", "\u00a0\u3000"])
 def test_text_that_nobody_sees_is_none(text: str) -> None:
     assert said({"content": text}).is_empty
+
+
+@pytest.mark.parametrize("delta", [{}, {"role": "assistant"}, {"role": "assistant", "content": ""}, None])
+def test_a_whole_message_beside_an_empty_delta_is_read(delta: Any) -> None:
+    answer = AnswerBuilder(("shell",))
+    message = {
+        "role": "assistant",
+        "content": "a",
+        "tool_calls": [{"id": "x", "function": {"name": "shell", "arguments": ONE}}],
+    }
+    answer.feed({"choices": [{"index": 0, "delta": delta, "message": message, "finish_reason": "tool_calls"}]})
+    answer.end()
+    assert (answer.text, calls(answer)) == ("a", [("shell", ONE)])

@@ -152,3 +152,19 @@ def test_a_line_that_never_ends_is_not_held_for_ever(monkeypatch: pytest.MonkeyP
     lines = stray_lines.StrayLines()
     assert lines.feed(b"data: 12345678") == b"data: 12345678\n"
     assert lines.feed(b"data: 1\r") == b"" and lines.flush() == b"data: 1\n"
+
+
+def test_words_in_a_stream_are_kept_for_an_error() -> None:
+    async def scenario(body: bytes) -> str:
+        async def soon(awaitable: Awaitable[bytes]) -> bytes:
+            return await awaitable
+
+        request = httpx2.Request("POST", "http://model")
+        headers = {"content-type": "text/event-stream"}
+        opened = Body(httpx2.Response(200, headers=headers, stream=Pieces([body]), request=request), soon)
+        await opened.open()
+        assert [event async for event in opened.events()] == []
+        return opened.unread
+
+    assert asyncio.run(scenario(b"service starting\n\n")) == "service starting"
+    assert asyncio.run(scenario(b": comment\n\nid: 5\n\n")) == ""
