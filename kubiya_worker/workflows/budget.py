@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import math
 from typing import Any
 
-from temporalio import workflow
-
-from kubiya_worker.protocol import calls, names
 from kubiya_worker.protocol import execution as ex
-from kubiya_worker.protocol.sequel import Sequel
+from kubiya_worker.protocol import names
 from kubiya_worker.workflows import limits, signals
 from kubiya_worker.workflows.approvals import Approvals
 from kubiya_worker.workflows.background import BackgroundTasks
 from kubiya_worker.workflows.carried import Carried
 from kubiya_worker.workflows.ledger import Ledger
 from kubiya_worker.workflows.member_runs import MemberRuns
+from kubiya_worker.workflows.raisable_limits import RaisableLimits
 from kubiya_worker.workflows.run import Run
 from kubiya_worker.workflows.team_permits import TeamPermits
 from kubiya_worker.workflows.turn import Turn
+from kubiya_worker.workflows.work_clock import WorkClock
 
 
 class Budget:
@@ -29,60 +26,23 @@ class Budget:
     def __init__(
         self, run: Run, turn: Turn, approvals: Approvals, members: MemberRuns, background: BackgroundTasks
     ) -> None:
-        self._run = run
-        self._turn = turn
-        self._approvals = approvals
-        self._members = members
-        self._background = background
+        self._run, self._background = run, background
+        self.limits = RaisableLimits(run, turn, approvals, members)
+        self.clock = WorkClock(approvals)
         self.steps = 0  # model calls in all
         self._usage = ex.Usage()
-        self._worked = 0.0  # seconds, waiting for people excluded
-        self._tools_since: tuple[float, float] | None = None  # while tools run: when they began, and waited until then
         self.ledger = Ledger()  # of the whole team; not used in a team that is a member itself
-        self._limits = ex.Budgets()
-        self._initial = ex.Budgets()  # as the agent has them
-        self._raised: dict[str, Any] = {}  # limits that people have raised
-        self._not_raised: str | None = None  # the text for a limit that a person did not raise
-        self._raises = 0  # times that people were asked
-        self._raising = asyncio.Lock()
         self.permits = TeamPermits(run)  # used in a member only
 
     def start(self) -> None:
-        """Take the limits of the input. Raise ValueError when they are invalid."""
-        self._limits = ex.Budgets.carried(self._run.input.agent_config)
-        self._go_on(self._run.input.sequel)
+        """Take the limits of the input, and count on from what was used before an execution went on.
+
+        So a follow-up is no way around a limit. Raise ValueError when the limits are invalid.
+        """
+        sequel = self._run.input.sequel
+        self.limits.start(sequel)
+        self.steps, self.clock.past, self._usage = sequel.steps, sequel.seconds, ex.Usage.parse(sequel.usage)
         self.permits.start()
-
-    def _go_on(self, sequel: Sequel) -> None:
-        """Count on from what was used before the execution went on: a follow-up is no way around a limit."""
-        self.steps, self._worked, self._usage = sequel.steps, sequel.seconds, ex.Usage.parse(sequel.usage)
-        self._raised, self._raises = dict(sequel.limits), sequel.asked
-
-    def take_context(self) -> None:
-        """Take the limits of the agent's definition, and those that people have raised."""
-        if self._run.context.config:
-            self._limits = ex.Budgets.carried(self._run.context.config)
-        self._initial, self._limits = self._limits, self._limits.raised(self._raised)
-
-    @property
-    def max_depth(self) -> int:
-        """Return how deep teams may be nested."""
-        return self._limits.max_depth
-
-    @property
-    def max_same_failures(self) -> int:
-        """Return after how many same failures of one tool call the model is told."""
-        return self._limits.max_same_failures
-
-    @property
-    def asks(self) -> bool:
-        """Return True when a person is asked at a limit."""
-        return self._limits.on_limit == "ask"
-
-    @property
-    def priced(self) -> bool:
-        """Return True when there is a limit of cost: a model without a price is refused then."""
-        return self._limits.max_cost_usd is not None
 
     # -- what is used
 
@@ -97,31 +57,13 @@ class Budget:
 
     def spent(self) -> dict[str, Any]:
         """Return what is counted beside the usage, for a run that goes on from here."""
-        seconds = self._worked + self._tools_worked()
         steps = max(self.steps, self.ledger.steps)
-        return {"steps": steps, "seconds": round(seconds, 3), "limits": self._raised}
-
-    def model_worked(self, began: float) -> None:
-        """Count the time since `began`, in seconds of the workflow's clock."""
-        self._worked += workflow.time() - began
-
-    def tools_begin(self) -> None:
-        self._tools_since = (workflow.time(), self._approvals.waited())
-
-    def tools_end(self) -> None:
-        self._worked += self._tools_worked()
-        self._tools_since = None
-
-    def _tools_worked(self) -> float:
-        if self._tools_since is None:
-            return 0.0
-        began_at, waited = self._tools_since
-        return max(0.0, workflow.time() - began_at - (self._approvals.waited() - waited))
+        return {"steps": steps, "seconds": round(self.clock.seconds, 3), "limits": self.limits.raised}
 
     def seconds_left(self) -> float:
         """Return the seconds of work that are left; infinite where there is no limit of them."""
-        limit = self._limits.max_seconds
-        return math.inf if limit is None else max(0.0, limit - self._worked - self._tools_worked())
+        limit = self.limits.now.max_seconds
+        return math.inf if limit is None else max(0.0, limit - self.clock.seconds)
 
     # -- whether there is more
 
@@ -144,38 +86,22 @@ class Budget:
             limit = self._reached()
             if limit is None:
                 return None
-            if self._limits.on_limit != "ask" or self._run.member is not None:
+            if not self.limits.asks or self._run.member is not None:
                 return limit.text
-            async with self._raising:  # one question at a time, whoever in a team came to the limit
+            async with self.limits.one_question:
                 limit = self._reached()
                 if limit is None:
                     return None
-                if self._not_raised is not None:
-                    return f"{limit.text} {self._not_raised}"
-                await self._ask_to_raise(limit)
+                if self.limits.not_raised is not None:
+                    return f"{limit.text} {self.limits.not_raised}"
+                await self.limits.ask_to_raise(limit)
 
     def _reached(self) -> limits.ReachedLimit | None:
         """Return the limit that forbids a further model call of anybody in the team, or None."""
+        now = self.limits.now
         if self._run.member is not None:
-            return limits.reached(self._limits, steps=self.steps, usage=self._usage, seconds=self._worked)
-        seconds = self._worked + self._tools_worked()
-        return limits.reached(self._limits, steps=self.ledger.steps, usage=self.total(), seconds=seconds)
-
-    async def _ask_to_raise(self, limit: limits.ReachedLimit) -> None:
-        """Ask a person to raise a limit. The clocks of the members stand still meanwhile."""
-        self._members.hold("budget", workflow.time())
-        self._raises += 1
-        proposal = limits.proposal(self._limits, self._initial, limit.name)
-        asked = limits.question(proposal, limit)
-        call_id = f"{names.RAISE_BUDGET}_{self._raises}"
-        request = calls.ToolInput(self._run.execution_id, call_id, asked.tool_name, message_id="", step=self._turn.step)
-        decision = await self._approvals.ask(request, asked)
-        if decision.approved:
-            self._raised |= json.loads(decision.arguments) if decision.arguments is not None else proposal
-            self._limits = self._limits.raised(self._raised)
-        else:
-            self._not_raised = decision.text
-        self._members.release("budget", workflow.time())
+            return limits.reached(now, steps=self.steps, usage=self._usage, seconds=self.clock.past)
+        return limits.reached(now, steps=self.ledger.steps, usage=self.total(), seconds=self.clock.seconds)
 
     # -- between a member and the whole team's workflow
 
@@ -199,13 +125,13 @@ class Budget:
         await signals.send(report["workflow_id"], names.PERMIT, {"call": report["ask"], "refusal": refusal})
 
     def carry(self, into: Carried) -> None:
-        into.usage, into.steps, into.worked = self._usage.wire(), self.steps, self._worked
-        into.limits, into.not_raised, into.raises = self._raised, self._not_raised, self._raises
+        into.usage, into.steps, into.worked = self._usage.wire(), self.steps, self.clock.past
+        self.limits.carry(into)
         into.ledger = self.ledger.snapshot()
         self.permits.carry(into)
 
     def restore(self, saved: Carried) -> None:
-        self._usage, self.steps, self._worked = ex.Usage.parse(saved.usage), saved.steps, saved.worked
-        self._raised, self._not_raised, self._raises = saved.limits, saved.not_raised, saved.raises
+        self._usage, self.steps, self.clock.past = ex.Usage.parse(saved.usage), saved.steps, saved.worked
+        self.limits.restore(saved)
         self.ledger = Ledger(saved.ledger)
         self.permits.restore(saved)

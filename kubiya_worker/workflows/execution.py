@@ -120,7 +120,7 @@ class Execution:
                 self._continuation.resume(raw["_resume"])
             else:
                 await self._begin()
-            self._budget.take_context()
+            self._budget.limits.take_context()
             return await self._converse()
         except asyncio.CancelledError:
             await self._end.cancelled()

@@ -71,7 +71,7 @@ class AgentLoop:
             raise TurnFailed(reason, "BudgetReached")
         began = workflow.time()
         reply = await self._model_calls.answer()
-        self._budget.model_worked(began)
+        self._budget.clock.model_worked(began)
         if reply is None:
             return None
         if reply.message.get("tool_calls"):

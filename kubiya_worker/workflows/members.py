@@ -145,7 +145,7 @@ class Members:
     async def _run_member(self, member: dict[str, Any], request: calls.ToolInput, task: str) -> tuple[str, str]:
         """Run a member unless something is against it. Return (status, text)."""
         outer = self._run.member
-        depth, deepest = (outer.depth + 1, outer.max_depth) if outer else (1, self._budget.max_depth)
+        depth, deepest = (outer.depth + 1, outer.max_depth) if outer else (1, self._budget.limits.now.max_depth)
         deepest = min(deepest, member.get("max_depth", deepest))
         if depth > deepest:
             return m.TOOL_FAILED, f"{member['name']} was not asked: teams may be nested {deepest} deep here."
@@ -202,7 +202,7 @@ class Members:
             permitted=0 if outer else 1,
             tainted=self._run.tainted,
             taint=context.taint,
-            priced=outer.priced if outer else self._budget.priced,
+            priced=outer.priced if outer else self._budget.limits.priced,
             quiet=bool(member.get("quiet")) or (outer.quiet if outer else False),
             above=outer.above if outer else team.depth_of(context.metadata),
             behind=behind,

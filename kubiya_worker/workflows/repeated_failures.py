@@ -40,7 +40,8 @@ class RepeatedFailures:
         if known is None:
             return "", ""
         times = known.times + 1
-        return known.digest, same_failures.note(call["name"], times) if times >= self._budget.max_same_failures else ""
+        told = times >= self._budget.limits.now.max_same_failures
+        return known.digest, same_failures.note(call["name"], times) if told else ""
 
     def note(self, call: m.ToolCall, message: m.Message, outcome: calls.ToolOutcome | None) -> m.Message:
         """Count the result of a call, and return its message.
@@ -85,7 +86,7 @@ class RepeatedFailures:
 
     def _asks_people(self) -> bool:
         """Return True when somebody answers this agent: it has a tool that asks, or its budget asks at a limit."""
-        return self._budget.asks or any(tool.get("asks") for tool in self._run.context.tools)
+        return self._budget.limits.asks or any(tool.get("asks") for tool in self._run.context.tools)
 
     def carry(self, into: Carried) -> None:
         into.repeated, into.go_on_questions = self._counts.snapshot(), self._questions

@@ -39,12 +39,12 @@ class ToolCalls:
         """Make all calls of a message at the same time. Return their messages in the order of the calls."""
         tool_calls: list[m.ToolCall] = asked_by["tool_calls"]
         await self._mcp_servers.ready_for(tool_calls)
-        self._budget.tools_begin()
+        self._budget.clock.tools_begin()
         brief = self._are_brief(tool_calls)
         results = await asyncio.gather(*(self._make(call, asked_by, brief=brief) for call in tool_calls))
         for result in results:
             self._conversation.append(result)
-        self._budget.tools_end()
+        self._budget.clock.tools_end()
         return results
 
     def _are_brief(self, tool_calls: list[m.ToolCall]) -> bool:
