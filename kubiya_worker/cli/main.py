@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import traceback
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 if sys.version_info < (3, 11):  # noqa: UP036 - an older interpreter gets one line instead of a traceback
     sys.exit(f"kubiya: needs Python 3.11 or newer, this is {sys.version.split()[0]}. Install a newer Python")
@@ -21,6 +21,16 @@ from kubiya_worker.cli.lazy_group import LazyGroup
 from kubiya_worker.cli.terminal import tolerate
 from kubiya_worker.errors import EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, WorkerError
 
+MAKE: Final = frozenset({"create", "add", "new", "make"})
+# Words that people of other tools type, by meaning: a group has one of each line.
+SAME: Final = (
+    frozenset({"ls", "list"}),
+    frozenset({"get", "show", "describe", "info"}),
+    frozenset({"rm", "delete", "remove", "del"}),
+    frozenset({"trigger", "start", "run"}),
+    frozenset({"edit", "update", "change"}),
+    MAKE,
+)
 TEMPORAL = "temporalio.bridge.temporal_sdk_bridge"
 COMMANDS = {
     "worker": ("kubiya_worker.cli.worker:worker", "Start and manage workers."),
@@ -147,14 +157,26 @@ def _bug(error: Exception) -> int:
 
 
 def _suggestion(error: click.UsageError) -> str:
-    """Return similar command names for an unknown command."""
+    """Return what may be meant by an unknown command: one of the same meaning, a similar one, or one of `worker`."""
     group = error.ctx.command if error.ctx else None
-    typed = re.match(r"No such command '(.*)'", error.format_message())
+    typed = re.fullmatch(r"No such command '([^']*)'\.?", error.format_message())  # without click's own suggestion
     if not (typed and error.ctx and isinstance(group, click.Group)):
         return ""
     known = group.list_commands(error.ctx)
-    near = difflib.get_close_matches(typed[1], known, 1)
-    return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(known)}."
+    near = [name for words in SAME if typed[1] in words for name in known if name in words]
+    near = near or difflib.get_close_matches(typed[1], known, 1)
+    if not near and group is cli and typed[1] in _commands_of_worker(error.ctx):
+        near = [f"worker {typed[1]}"]
+    if near:
+        return f" Did you mean {near[0]!r}?"
+    made_by_file = typed[1] in MAKE and {"edit", "get"} <= set(known)
+    hint = " Write it in a file (kubiya init has an example) and run kubiya apply -f FILE." if made_by_file else ""
+    return f"{hint} There are: {', '.join(known)}."
+
+
+def _commands_of_worker(context: click.Context) -> list[str]:
+    worker = cli.get_command(context, "worker")
+    return worker.list_commands(context) if isinstance(worker, click.Group) else []
 
 
 def _broken_pipe() -> int:
