@@ -16,9 +16,9 @@ import pytest
 import uvicorn
 
 from kubiya_worker.server import connections
-from kubiya_worker.server.__main__ import listen
 from kubiya_worker.server.app import create_app
 from kubiya_worker.server.connections import LimitedProtocol, deadline
+from kubiya_worker.server.listening import listen
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.store.seed import ensure_sample
 from kubiya_worker.server.temporal import Temporal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from kubiya_worker.server.__main__ import listen
+from kubiya_worker.server.listening import listen
 
 
 async def test_replies_do_not_wait_for_acknowledgements() -> None:
