@@ -34,23 +34,7 @@ def read(path: Path, known_keys: Iterable[str], remedies: Mapping[str, str]) -> 
     """
     import yaml  # slow to import, and not needed without a file
 
-    try:
-        document = yaml.compose(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} cannot be read: {error.strerror}",
-            remedy="Name another file, or make one with kubiya config init",
-        ) from error
-    except yaml.YAMLError as error:  # its own text quotes the line, which may hold a key
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ConfigurationError(
-            f"{where} is not valid YAML{f': {problem}' if problem else ''}", remedy=_CORRECT
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not valid YAML: it is not UTF-8", remedy="Save it as UTF-8") from error
-    except RecursionError as error:
-        raise ConfigurationError(f"{path} is nested too deeply", remedy=_CORRECT) from error
+    document = _composed(path)
     entries: dict[str, FileEntry] = {}
     known_keys = list(known_keys)
     sections = {key.rpartition(".")[0] for key in known_keys} - {""}
@@ -86,6 +70,29 @@ def read(path: Path, known_keys: Iterable[str], remedies: Mapping[str, str]) -> 
     if document is not None:
         walk(document, "")
     return entries
+
+
+def _composed(path: Path) -> Any:
+    """Return the file's YAML with the line of each node, or None for an empty file. Raises ConfigurationError."""
+    import yaml
+
+    try:
+        return yaml.compose(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}",
+            remedy="Name another file, or make one with kubiya config init",
+        ) from error
+    except yaml.YAMLError as error:  # its own text quotes the line, which may hold a key
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigurationError(
+            f"{where} is not valid YAML{f': {problem}' if problem else ''}", remedy=_CORRECT
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not valid YAML: it is not UTF-8", remedy="Save it as UTF-8") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path} is nested too deeply", remedy=_CORRECT) from error
 
 
 def read_secret(path: Path, subject: str) -> str:
