@@ -53,7 +53,7 @@ def decide(deaths: Sequence[Death], now: float, chance: Callable[[], float], spe
     if last.kind == "once":
         return GiveUp(last.code, f"exit code {last.code}: another try changes nothing")
     row = _row(deaths, spec.healthy_after)
-    crashes = sum(each.kind in ("crash", "hung") for each in row)
+    crashes = sum(death.kind in ("crash", "hung") for death in row)
     if last.kind != "network" and 0 < spec.give_up_after <= crashes:
         return GiveUp(last.code or 70, f"{crashes} crashes in a row")
     ceiling = min(spec.backoff_longest, spec.backoff_first * 2.0 ** min(len(row) - 1, 60))
@@ -66,10 +66,10 @@ def _row(deaths: Sequence[Death], healthy_after: float) -> list[Death]:
     The row begins with the death that ended the last healthy run, or after the last restart that was requested.
     """
     row: list[Death] = []
-    for each in reversed(deaths):
-        if each.kind == "asked":
+    for death in reversed(deaths):
+        if death.kind == "asked":
             break
-        row.append(each)
-        if each.healthy >= healthy_after:
+        row.append(death)
+        if death.healthy >= healthy_after:
             break
     return row

@@ -31,7 +31,7 @@ def clear_away(
         left = [every[pid] for pid in table.marked(run) if pid in every and pid != os.getpid()]
         if not left:
             return
-        say("warning", "cleared_away", pids=",".join(str(each.pid) for each in left))
+        say("warning", "cleared_away", pids=",".join(str(process.pid) for process in left))
         processes.signal_all(table, left, number)
         deadline = clock() + GRACE
         while clock() < deadline and {*table.marked(run)} - {os.getpid()}:

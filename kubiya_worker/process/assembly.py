@@ -124,7 +124,7 @@ def _model_worker(
     return Worker(
         client,
         task_queue=model_queue(queue),
-        activities=[each for each in activities if activity_name(each) in names.MODEL_ACTIVITIES],
+        activities=[activity for activity in activities if activity_name(activity) in names.MODEL_ACTIVITIES],
         max_concurrent_activities=slots,
         max_concurrent_activity_task_polls=MODEL_POLLS,
         **options,
@@ -136,7 +136,7 @@ def _host_worker(client: Client, queue: str, activities: Activities, options: di
     return Worker(
         client,
         task_queue=queue,
-        activities=[each for each in activities if activity_name(each) in names.HOST_ACTIVITIES],
+        activities=[activity for activity in activities if activity_name(activity) in names.HOST_ACTIVITIES],
         max_concurrent_activities=HOST_SLOTS,
         max_concurrent_activity_task_polls=HOST_POLLS,
         **options,

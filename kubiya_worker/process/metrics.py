@@ -78,7 +78,7 @@ METRICS: Final = (
     Metric("approvals_requested_total", COUNTER, "Calls that had to wait for a person's yes", ("tool",)),
     Metric("restarts_total", COUNTER, "Restarts of this worker by its supervisor, by reason", ("reason",)),
     Metric("events_held_total", COUNTER, "Events that a workflow keeps, as neither control plane nor disk took them"),
-    *(Metric(each.prometheus, HISTOGRAM, each.help, each.labels, each.buckets, "") for each in MEASURES),
+    *(Metric(measure.prometheus, HISTOGRAM, measure.help, measure.labels, measure.buckets, "") for measure in MEASURES),
 )
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
 

@@ -215,7 +215,7 @@ class _Guard:
         left = processes.remains(self._table, os.getpid(), self._child, self._mark, reaper=self._reaper)
         if self._alone and not self._program.keep_beyond:
             also = kept.named(self._program.keep, self._table)
-            return [*{each.pid: each for each in (*left, *also)}.values()]
+            return [*{process.pid: process for process in (*left, *also)}.values()]
         return kept.without(left, self._program.keep, self._table)
 
     def _sweep(self) -> None:
@@ -224,7 +224,7 @@ class _Guard:
             kept.await_end(self._program.keep, self._table, (self._deadline or 0.0) - time.monotonic())
         left = self._left()
         if self._ended:
-            self._say(left=[each.pid for each in left])
+            self._say(left=[process.pid for process in left])
         if left and not self._alone:
             left = self._end(left, signal.SIGTERM, LEFT_GRACE)
         if left:
@@ -234,9 +234,9 @@ class _Guard:
         deadline = time.monotonic() + patience
         signalled: set[tuple[int, str]] = set()
         while left and time.monotonic() < deadline:
-            fresh = [each for each in left if (each.pid, each.start) not in signalled]
+            fresh = [process for process in left if (process.pid, process.start) not in signalled]
             processes.signal_all(self._table, fresh, number)
-            signalled |= {(each.pid, each.start) for each in fresh}
+            signalled |= {(process.pid, process.start) for process in fresh}
             if number != signal.SIGKILL:
                 processes.signal_all(self._table, fresh, signal.SIGCONT)
                 if self._ordered_to_kill():
@@ -279,7 +279,7 @@ def _exec(
         if not program.portable:
             kernel.die_with_parent(signal.SIGTERM, parent)
         null = os.open(os.devnull, os.O_RDONLY)
-        moved = [_above(each) for each in (null, log, death, teller)]
+        moved = [_above(descriptor) for descriptor in (null, log, death, teller)]
         null, log, death, teller = moved
         for source, target in ((null, 0), (log, 1), (log, 2), (death, death_pipe.DESCRIPTOR)):
             os.dup2(source, target)
@@ -302,7 +302,7 @@ def _above(descriptor: int) -> int:
 def _only(keep: Iterable[int]) -> None:
     """Close all descriptors except the standard ones and those in `keep`."""
     low = 3
-    for descriptor in sorted({each for each in keep if each >= 3}):
+    for descriptor in sorted(number for number in set(keep) if number >= 3):
         os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, max(low, min(os.sysconf("SC_OPEN_MAX"), 1 << 20)))

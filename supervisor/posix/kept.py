@@ -50,12 +50,12 @@ def without(left: list[Process], folder: str, source: Table) -> list[Process]:
     """Return the processes of `left` that are neither named nor below a named one."""
     if not left or not folder:
         return left
-    among = {each.pid: each for each in left}
-    keepers = [each for each in named(folder, source) if among.get(each.pid, each).start == each.start]
-    spared = {each.pid for each in keepers}
-    for each in keepers:
-        spared |= {child.pid for child in processes.below(among, each.pid)}
-    return [each for each in left if each.pid not in spared]
+    among = {process.pid: process for process in left}
+    keepers = [process for process in named(folder, source) if among.get(process.pid, process).start == process.start]
+    spared = {process.pid for process in keepers}
+    for process in keepers:
+        spared |= {child.pid for child in processes.below(among, process.pid)}
+    return [process for process in left if process.pid not in spared]
 
 
 def ask_to_end(folder: str, source: Table) -> None:

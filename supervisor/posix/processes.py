@@ -66,7 +66,7 @@ class ProcTable:
 
     def all(self) -> dict[int, Process]:
         processes = (self.one(pid) for pid in self._pids())
-        return {each.pid: each for each in processes if each is not None}
+        return {process.pid: process for process in processes if process is not None}
 
     def one(self, pid: int) -> Process | None:
         try:
@@ -96,7 +96,7 @@ class ProcTable:
         return markers.pids_with(f"{MARK}={run}\0".encode())
 
     def _pids(self) -> Iterator[int]:
-        return (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit())
+        return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
 class PortableTable:
@@ -106,7 +106,7 @@ class PortableTable:
         import psutil
 
         processes = (self.one(pid) for pid in psutil.pids())
-        return {each.pid: each for each in processes if each is not None}
+        return {process.pid: process for process in processes if process is not None}
 
     def one(self, pid: int) -> Process | None:
         import psutil
@@ -213,15 +213,15 @@ def signal_identity(identity: Identity, number: int, source: Table | None = None
 def below(processes: Mapping[int, Process], root: int) -> list[Process]:
     """Return all living descendants of `root`, parents before children."""
     children: dict[int, list[Process]] = {}
-    for each in processes.values():
-        children.setdefault(each.parent, []).append(each)
+    for process in processes.values():
+        children.setdefault(process.parent, []).append(process)
     descendants: list[Process] = []
     queue = list(children.get(root, ()))
     while queue:
-        each = queue.pop(0)
-        descendants.append(each)
-        queue += [child for child in children.get(each.pid, ()) if child.pid != each.pid]
-    return [each for each in descendants if not each.zombie]
+        process = queue.pop(0)
+        descendants.append(process)
+        queue += [child for child in children.get(process.pid, ()) if child.pid != process.pid]
+    return [process for process in descendants if not process.zombie]
 
 
 def is_below(pid: int, root: int, source: Table) -> bool:
@@ -244,29 +244,29 @@ def remains(
     Without a subreaper (`reaper` false) orphans leave that tree; they are found by their session and mark.
     """
     every = source.all()
-    processes = {each.pid: each for each in below(every, root)}
+    processes = {process.pid: process for process in below(every, root)}
     if not reaper:
-        for each in every.values():
-            if each.session == session and session > 1:
-                processes[each.pid] = each
+        for process in every.values():
+            if process.session == session and session > 1:
+                processes[process.pid] = process
         for pid in source.marked(run):
             if pid in every:
                 processes[pid] = every[pid]
-        for each in list(processes.values()):
-            processes.update({child.pid: child for child in below(every, each.pid)})
+        for process in list(processes.values()):
+            processes.update({child.pid: child for child in below(every, process.pid)})
     for pid in (root, os.getpid(), *but):
         processes.pop(pid, None)
-    return [each for each in processes.values() if not each.zombie]
+    return [process for process in processes.values() if not process.zombie]
 
 
 def signal_all(source: Table, processes: Iterable[Process], number: int) -> None:
-    for each in processes:
+    for process in processes:
 
-        def still_it(each: Process = each) -> bool:
-            now = source.one(each.pid)
-            return now is not None and now.start == each.start
+        def still_it(process: Process = process) -> bool:
+            now = source.one(process.pid)
+            return now is not None and now.start == process.start
 
         try:
-            kernel.signal_process(each.pid, number, still_it)
+            kernel.signal_process(process.pid, number, still_it)
         except PermissionError:
             pass  # a setuid program: the process belongs to another user now

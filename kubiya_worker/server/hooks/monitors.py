@@ -28,20 +28,20 @@ def grafana(body: Any, headers: Mapping[str, str]) -> Alert:
 
 def _group(body: Any, source: str) -> Alert:
     alerts = a.within(body, "alerts")
-    if not isinstance(alerts, list) or not alerts or not all(isinstance(each, Mapping) for each in alerts):
+    if not isinstance(alerts, list) or not alerts or not all(isinstance(alert, Mapping) for alert in alerts):
         raise BadShape("alerts", "is a list of objects in what this sender sends")
-    firing = [each for each in alerts if each.get("status") != RESOLVED]
+    firing = [alert for alert in alerts if alert.get("status") != RESOLVED]
     status = RESOLVED if body.get("status") == RESOLVED or not firing else FIRING
     about = firing or alerts
     common, grouped = body.get("commonLabels"), body.get("groupLabels")
     labels = a.labels(common, grouped, about[0].get("labels") if len(alerts) == 1 else None)
     group = a.line(body.get("groupKey"), 2_000) or a.digest(*(f"{k}={v}" for k, v in sorted(labels.items())))
-    began = sorted(filter(None, (a.time(each.get("startsAt")) for each in about)))
-    ended = sorted(filter(None, (a.time(each.get("endsAt")) for each in alerts)))
+    began = sorted(filter(None, (a.time(alert.get("startsAt")) for alert in about)))
+    ended = sorted(filter(None, (a.time(alert.get("endsAt")) for alert in alerts)))
     started_at = began[0] if began else ""
     name = a.line(a.first(a.within(common, "alertname"), a.within(about[0], "labels", "alertname"), "alert"))
     summary = a.line(a.first(a.within(body, "commonAnnotations", "summary"), _annotation(about[0], "summary")))
-    described = "\n".join(_described(each) for each in alerts[:SHOWN])
+    described = "\n".join(_described(alert) for alert in alerts[:SHOWN])
     more = len(alerts) - SHOWN + int(body.get("truncatedAlerts") or 0)
     return Alert(
         source=source,
@@ -52,7 +52,7 @@ def _group(body: Any, source: str) -> Alert:
         title=f"{name}: {summary}" if summary else f"{name} ({len(about)})",
         text=a.text(f"{described}\nand {more} more" if more > 0 else described),
         url=next(
-            filter(None, (a.url(each) for each in (*_links(about[0]), body.get("externalURL")))),
+            filter(None, (a.url(link) for link in (*_links(about[0]), body.get("externalURL")))),
             "",
         ),
         labels=labels,
@@ -61,7 +61,7 @@ def _group(body: Any, source: str) -> Alert:
         event=status,
         raw=body,
         state=a.digest(
-            status, *sorted(f"{_fingerprint(each)} {each.get('status')} {each.get('startsAt')}" for each in alerts)
+            status, *sorted(f"{_fingerprint(alert)} {alert.get('status')} {alert.get('startsAt')}" for alert in alerts)
         ),
     )
 
@@ -135,7 +135,7 @@ def pagerduty_events(body: Any, headers: Mapping[str, str]) -> Alert:
     over, details = action == "resolve", payload.get("custom_details")
     links = body.get("links")
     link = (
-        next((each.get("href") for each in links if isinstance(each, Mapping)), None)
+        next((link.get("href") for link in links if isinstance(link, Mapping)), None)
         if isinstance(links, list)
         else None
     )

@@ -26,11 +26,11 @@ def rules(profile: Profile) -> list[Rule]:
     user = [str(Path(path).expanduser()) for path in places.USER]
     paths: list[Rule] = [("/", landlock.LIST)]
     for path in (*places.SYSTEM, *user, *profile.reads):
-        paths += ((each, landlock.READ) for each in without(path, profile.private))
-    paths += ((each, landlock.READ) for each in _configuration(profile.private))
+        paths += ((allowed, landlock.READ) for allowed in without(path, profile.private))
+    paths += ((allowed, landlock.READ) for allowed in _configuration(profile.private))
     for path in profile.writes:
         _make(path, profile.private)
-        paths += ((each, landlock.WRITE) for each in without(path, profile.private))
+        paths += ((allowed, landlock.WRITE) for allowed in without(path, profile.private))
     paths += ((path, landlock.READ) for path in profile.own)
     paths += ((path, landlock.DEVICE) for path in places.DEVICES)
     paths.append((places.SHARED_MEMORY, landlock.WRITE))

@@ -84,7 +84,7 @@ class ShellStart:
                 if place.may_move and place.before[1]:  # that host knows whether it was started
                     return _moved(known.key, place.before[0], place.queue(place.before[1]), 0.0)
                 return _unknown_start(place)
-            running = sum(each.state() == folders.RUNNING for each in _own(place, context))
+            running = sum(command.state() == folders.RUNNING for command in _own(place, context))
             if running >= MOST_RUNNING:
                 return refusal(f"{running} commands of this execution run already; wait for one, or stop one")
         try:
@@ -227,7 +227,7 @@ def _command(
 
 def _own(place: LongCommandsPlace, context: ToolContext) -> list[CommandFolder]:
     every = folders.every(place.root)
-    return [each for each in every if each.read("facts").get("execution_id") == context.execution_id]
+    return [command for command in every if command.read("facts").get("execution_id") == context.execution_id]
 
 
 def _moved(key: str, host: str, queue: str, left: float) -> ToolResult:
@@ -238,18 +238,18 @@ def _moved(key: str, host: str, queue: str, left: float) -> ToolResult:
 def _only(place: LongCommandsPlace, context: ToolContext, left: float) -> CommandFolder | ToolResult:
     """Return the only command of this execution, or a list of its commands."""
     own = _own(place, context)
-    others = {key: at for key, at in place.others.items() if key not in {each.key for each in own}}
+    others = {key: at for key, at in place.others.items() if key not in {command.key for command in own}}
     if len(own) == 1 and not others:
         return own[0]
     if len(others) == 1 and not own:
         ((key, at),) = others.items()
         return _moved(key, *at, left)
     lines = [f"{key}@{host}  on that host; shell_wait with this id asks it" for key, (host, _) in others.items()]
-    for each in own:
-        facts = each.read("facts")
+    for command in own:
+        facts = command.read("facts")
         began = datetime.fromtimestamp(float(facts.get("at") or 0), UTC).isoformat(timespec="seconds")
         names = " | ".join(map(str, facts.get("programs") or ()))
-        lines.append(f"{each.key}@{facts.get('host')}  {each.state()}  since {began}  {names}")
+        lines.append(f"{command.key}@{facts.get('host')}  {command.state()}  since {began}  {names}")
     none = f"This execution has no commands on {place.host}. What became of one on another host, or in a container that"
     return ToolResult("\n".join(lines) or f"{none} has ended, is unknown here.", taints=False)
 
