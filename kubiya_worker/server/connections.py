@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from kubiya_worker.event_log import EventLogger
+
+log = EventLogger(__name__)
 
 REQUEST_SECONDS: Final = 15.0  # for the head, and between two pieces of the body
 BYTES_A_SECOND: Final = 1000  # a body that comes more slowly than this on average is ended, too
@@ -24,6 +29,7 @@ SETTLED: Final = 1.0  # seconds: a younger connection is not ended for another, 
 # Seconds in which what a refused client still sends is read and thrown away. Without them its next bytes would meet a
 # closed socket, whose reset takes the reply from a client that has not read it yet.
 LINGER: Final = 2.0
+TLS: Final = b"\x16"  # the first byte of a client that speaks TLS
 MAX_LINGER: Final = 1024 * 1024  # bytes that are thrown away in that time
 REFUSAL: Final = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 
@@ -44,6 +50,10 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        # Without uvicorn's warnings, which name neither client nor remedy: `send_400_response` tells of such requests.
+        self.logger = logging.getLogger("uvicorn.error.connections")
+        self.logger.setLevel(logging.ERROR)
+        self._first = b""  # byte of what is received now
         self._timer: asyncio.TimerHandle | None = None
         self._in_body = self._receiving = False
         self._refused = False  # the reply is sent, and nothing more is taken
@@ -68,6 +78,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._size > MAX_LINGER:
                 self.transport.abort()
             return
+        self._first = data[:1]
         super().data_received(data)
         if self.transport.is_closing() or self._refused:
             return
@@ -138,6 +149,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
+        no_tls, peer = self._first == TLS, self.client[0] if self.client else None
+        log.recurring(
+            "request.unreadable",
+            peer=peer,
+            error="TLS was sent to a port that has none" if no_tls else msg,
+            remedy="use http:// in the client's address, or a proxy with TLS before this port" if no_tls else None,
+        )
         self._refuse(b"400 Bad Request", msg)
 
     def _refuse(self, status: bytes, detail: str) -> None:

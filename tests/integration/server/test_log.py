@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import stat
 import subprocess
 import sys
@@ -72,6 +73,9 @@ def test_the_server_logs_into_the_file_and_says_nothing_else(tmp_path: Path) -> 
     try:
         wait_until(lambda: path.exists() and "control_plane.listening" in path.read_text(), 60, "it listens")
         plane.http.post(plane.url, data=b"", headers={"Host": "h"}, timeout=30)
+        with socket.create_connection(("127.0.0.1", plane.port), timeout=30) as client:
+            client.sendall(bytes.fromhex("16030100a5"))  # how a client of https:// begins
+            assert b"400 Bad Request" in client.recv(100)
         wait_until(lambda: "temporal.unreachable" in path.read_text(), 60, "it tells that Temporal is away")
         process.popen.terminate()
         assert process.wait(30) == 0 and process.lines == []
@@ -79,6 +83,8 @@ def test_the_server_logs_into_the_file_and_says_nothing_else(tmp_path: Path) -> 
         assert all(LINE.fullmatch(line) for line in lines), lines
         told = [line.split()[2] for line in lines]
         assert told[0] == "control_plane.listening" and told[-2:] == ["control_plane.stopping", "control_plane.stopped"]
+        (unreadable,) = [line for line in lines if " warning request.unreadable peer=127.0.0.1 " in line]
+        assert 'error="TLS was sent to a port that has none"' in unreadable
         assert told.count("temporal.unreachable") == 1 and "reason=SIGTERM" in lines[-2]
     finally:
         process.kill()
