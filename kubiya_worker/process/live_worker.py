@@ -20,7 +20,7 @@ from kubiya_worker.settings import Settings
 
 @dataclass(frozen=True)
 class Gauges:
-    """What measures a worker from its start on."""
+    """The gauges measure a worker from its start on."""
 
     counters: ActivityCounters
     grace_expiry: GraceExpiry
