@@ -104,11 +104,11 @@ def open_plane(options: argparse.Namespace) -> Plane:
 def serve(plane: Plane, bound: socket.socket, began: float) -> None:
     """Serve until SIGTERM or SIGINT."""
     with garbage.paused():
-        from kubiya_worker.server.http_server import HttpServer
+        from kubiya_worker.server.plane_server import PlaneServer
 
     url = listening.url_of(bound)
     plane.notifier.url = plane.notifier.url or url  # of the links in messages
-    server = HttpServer(plane, url, began)
+    server = PlaneServer(plane, url, began)
     listening.allow_connections()
     asyncio.run(server.serve(sockets=[bound]))
     log.info("control_plane.stopped", pid=os.getpid())

@@ -28,7 +28,7 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 log = EventLogger("kubiya_worker.server")
 
 
-class HttpServer(uvicorn.Server):
+class PlaneServer(uvicorn.Server):
     """The server of a plane; `began` is when the process was started, on the monotonic clock."""
 
     def __init__(self, plane: Plane, url: str, began: float) -> None:
