@@ -251,11 +251,10 @@ def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iter
     provider_reason = str(details.get("finish_reason") or details.get("block_reason") or finish)
     reason = details.get("refusal") or details.get("block_reason_message")
     kind = finish_reasons.kind_of(provider_reason)
-    explained = f": {clean(str(reason), secrets)}" if reason else ""
     if base.CONTENT_FILTER in (finish, kind) or details.get("refusal"):
-        named = "" if reason and kind in (base.STOP, base.TOOL_CALLS) else f" ({provider_reason})"
+        named = "" if reason and kind in (base.STOP, base.TOOL_CALLS) else provider_reason
         return ModelError(
-            f"The model at {place} refused to answer{named}{explained}",
+            f"The model at {place} refused to answer{_because(named, reason, secrets)}",
             kind=base.REFUSED,
             remedy="Reword the task, or give the agent another model",
         )
@@ -274,12 +273,18 @@ def of_answer(finish: str, details: Mapping[str, Any], place: str, secrets: Iter
         )
     if finish == "error" or kind == finish_reasons.ERROR:
         return ModelError(
-            f"The answer of {place} cannot be used ({provider_reason}){explained}",
+            f"The answer of {place} cannot be used{_because(provider_reason, reason, secrets)}",
             kind=base.BAD_ANSWER,
             retryable=True,
             remedy="Try again, or give the agent another model",
         )
     return None
+
+
+def _because(named: str, words: Any, secrets: Iterable[str]) -> str:
+    """Return the end of a sentence: the provider's reason in brackets, and its words."""
+    explained = clean(str(words), secrets) if words else ""
+    return (f" ({named})" if named else "") + (f": {explained}" if explained else "")
 
 
 def overtime(place: str, seconds: float) -> ModelError:
