@@ -95,7 +95,7 @@ def logs(
         chosen = selection.select(containers.lines(box))
         _print(chosen if lines.last is None else deque(chosen, lines.last), as_json)
         return
-    if not home.logs.is_dir():
+    if not report.log_sizes(home):
         raise UsageError(f"{home.label} has no log here", remedy="A worker in the foreground logs to its stdout")
     _print_file(home.log_file, selection, lines.last, follow, as_json)
 
