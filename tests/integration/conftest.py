@@ -10,8 +10,8 @@ from tests.support.stack import Stack
 
 
 @pytest.fixture(scope="package")
-def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as running:
+def shared_stack(tmp_path_factory: pytest.TempPathFactory, shared_temporal: str) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack"), temporal=shared_temporal) as running:
         running.worker()
         yield running
 

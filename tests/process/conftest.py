@@ -12,8 +12,8 @@ from tests.support.stack import Stack
 
 
 @pytest.fixture(scope="package")
-def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as made:
+def shared_stack(tmp_path_factory: pytest.TempPathFactory, shared_temporal: str) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack"), temporal=shared_temporal) as made:
         yield made
 
 

@@ -164,19 +164,27 @@ class Stack:
     patience = 60.0  # seconds for the start of a server
 
     def __init__(
-        self, folder: Path, *, persistent: bool = False, ends_polls: bool = False, database: Place | None = None
+        self,
+        folder: Path,
+        *,
+        persistent: bool = False,
+        ends_polls: bool = False,
+        database: Place | None = None,
+        temporal: str = "",
     ) -> None:
         """Take where its data is, and how its Temporal treats workers that leave.
 
         `ends_polls`: Temporal itself ends the polls of a worker that leaves, as a cluster's may. `database`: where the
-        control plane's data is, if not where the tests of this run have it.
+        control plane's data is, if not where the tests of this run have it. `temporal`: the address of one that it
+        shares with other stacks, instead of one of its own.
         """
         self.folder = folder
         self.traces = folder / "traces"
         self.traces.mkdir(exist_ok=True)
         self.ends_polls = ends_polls
         self.persistent = persistent
-        self.temporal_port, self.port = free_port(), free_port()
+        self.shares_temporal = bool(temporal)
+        self.temporal_port, self.port = int(temporal.rpartition(":")[2] or free_port()), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.temporal_address = f"127.0.0.1:{self.temporal_port}"
         self.key = ""
@@ -189,7 +197,8 @@ class Stack:
         self._number = 0
 
     def __enter__(self) -> Self:
-        self.start_temporal()
+        if not self.shares_temporal:
+            self.start_temporal()
         self.start_server()
         self.key = (self.folder / "key").read_text().strip()
         self.http.headers["Authorization"] = f"Bearer {self.key}"

@@ -24,8 +24,8 @@ def service() -> Iterator[EnforcerService]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, service: EnforcerService) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as running:
+def stack(tmp_path_factory: pytest.TempPathFactory, shared_temporal: str, service: EnforcerService) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack"), temporal=shared_temporal) as running:
         worker = running.worker(
             KUBIYA_ENFORCE_ENABLED="true",
             ENFORCER_SERVICE_URL=service.url,

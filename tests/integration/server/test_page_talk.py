@@ -13,8 +13,8 @@ from tests.support.stack import Stack
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as running:
+def stack(tmp_path_factory: pytest.TempPathFactory, shared_temporal: str) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack"), temporal=shared_temporal) as running:
         running.worker()
         running.agent("talker")
         yield running

@@ -23,8 +23,8 @@ SECRET = "tok3n-of-the-server"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as running, ModelEndpoint() as endpoint:
+def stack(tmp_path_factory: pytest.TempPathFactory, shared_temporal: str) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack"), temporal=shared_temporal) as running, ModelEndpoint() as endpoint:
         spec = {"model": "openai/upstream", "api_base": endpoint.url, "api_key": "os.environ/KUBIYA_MODEL_KEY_SMALL"}
         running.call("POST", "/stored-models", {"name": "small", **spec})
         running.worker(

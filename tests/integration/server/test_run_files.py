@@ -41,8 +41,8 @@ ANSWER = "Here: ![the chart](out/chart.png) and ![none](out/none.png) and ![far]
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as running:
+def stack(tmp_path_factory: pytest.TempPathFactory, shared_temporal: str) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack"), temporal=shared_temporal) as running:
         running.worker()
         running.call("PUT", "/secrets/LAB", {"value": SECRET})
         environment = {"env_vars": {"LAB": "{{.secret.LAB}}"}}

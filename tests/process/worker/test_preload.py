@@ -25,8 +25,8 @@ BROKEN = "raise ImportError('half of a package')\n"
 
 
 @pytest.fixture(scope="module")
-def one_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")) as running:
+def one_stack(tmp_path_factory: pytest.TempPathFactory, shared_temporal: str) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack"), temporal=shared_temporal) as running:
         yield running
 
 
