@@ -17,8 +17,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
 from kubiya_worker.tools import schema_parts as parts
 from kubiya_worker.tools.schema_parts import Schema
@@ -30,6 +31,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 NAME_LIMIT: Final = 64
 MAX_DEPTH: Final = 12  # of nested objects and arrays; what is deeper may be anything
 MAX_NODES: Final = 3_000  # of one tool; `$ref`s of `$ref`s grow without bound when they are written out
+MAX_PARTS: Final = 50_000  # of one tool's schema that are searched for names
 MAX_ENUM: Final = 500
 TEXT: Final = 2_000  # characters of a description
 NOTE: Final = 200  # characters of what is said of one keyword
@@ -130,6 +132,14 @@ def shortened(schema: Any, characters: int) -> Any:
         else:
             short[key] = shortened(value, characters)
     return short
+
+
+def _address(base: Any, reference: str) -> str:
+    """Return what a reference means beside the schema's own address."""
+    try:
+        return urljoin(base, reference) if isinstance(base, str) else reference
+    except ValueError:  # such as a bracket that is no address of a host
+        return reference
 
 
 class _Work:
@@ -304,14 +314,13 @@ class _Work:
 
     def _flat(self, raw: Mapping[str, Any], refs: tuple[str, ...], depth: int = 0) -> Schema:
         """Return `raw` with what its `$ref` and its `allOf` say in it, so that neither is left."""
-        flat: Schema = {str(key): value for key, value in raw.items() if key not in ("$ref", "allOf")}
+        flat: Schema = {str(key): value for key, value in raw.items() if key not in ("$ref", "$recursiveRef", "allOf")}
         for name in _DROPPED:
             if name in flat:
                 self._notes[f"`{name}` is left out"] = None
         branches = raw.get("allOf")
         more = [part for part in branches if isinstance(part, Mapping)] if isinstance(branches, list) else []
-        reference = raw.get("$ref", raw.get("$dynamicRef"))
-        if isinstance(reference, str):
+        for reference in self._references(raw):
             target = self._target(reference)
             if target is None:
                 self._notes[f"`{cut(clean(reference), 80)}` cannot be looked up"] = None
@@ -328,20 +337,15 @@ class _Work:
 
     @staticmethod
     def _references(raw: Mapping[str, Any]) -> list[str]:
-        reference = raw.get("$ref", raw.get("$dynamicRef"))
-        return [reference] if isinstance(reference, str) else []
+        given = (raw[name] for name in ("$ref", "$dynamicRef", "$recursiveRef") if name in raw)
+        return [reference for reference in given if isinstance(reference, str)][:1]
 
     def _target(self, reference: str) -> Mapping[str, Any] | None:
-        """Return the part of the schema that a reference names: `#`, `#/a/pointer` or `#anchor`."""
-        head, hash_, pointer = reference.partition("#")
-        if not hash_ or (head and head != self._root.get("$id")):
-            return None
+        """Return the part that a reference names: `#`, `#/a/pointer`, `#anchor`, or an `$id` before them."""
+        head, _, pointer = _address(self._root.get("$id"), reference).partition("#")
+        value: Any = self._named_parts.get(head)
         if pointer and not pointer.startswith("/"):
-            places = (self._root.get("$defs"), self._root.get("definitions"))
-            members = [m for place in places if isinstance(place, Mapping) for m in place.values()]
-            marked = (m for m in members if isinstance(m, Mapping))
-            return next((m for m in marked if pointer in (m.get("$anchor"), m.get("$dynamicAnchor"))), None)
-        value: Any = self._root
+            return self._named_parts.get(f"#{pointer}") if value is not None else None
         for part in pointer.split("/")[1:]:
             name = unquote(part).replace("~1", "/").replace("~0", "~")
             if isinstance(value, Mapping) and name in value:
@@ -351,6 +355,30 @@ class _Work:
             else:
                 return None
         return {} if value is True else value if isinstance(value, Mapping) else None
+
+    @cached_property
+    def _named_parts(self) -> dict[str, Mapping[str, Any]]:
+        """Return the parts that have a name: by the address of their `$id`, or by `#` and their anchor."""
+        base = self._root.get("$id")
+        address = base if isinstance(base, str) else ""
+        found: dict[str, Mapping[str, Any]] = {"": self._root, address.partition("#")[0]: self._root}
+        waiting: list[Any] = [self._root]
+        for _ in range(MAX_PARTS):
+            if not waiting:
+                break
+            value = waiting.pop()
+            if isinstance(value, Mapping):
+                anchors = [value.get("$anchor"), value.get("$dynamicAnchor")]
+                own = value.get("$id")
+                if isinstance(own, str) and own.startswith("#"):  # as drafts before 2019 wrote an anchor
+                    anchors.append(own[1:])
+                elif isinstance(own, str):
+                    found.setdefault(_address(address, own).partition("#")[0], value)
+                for name in anchors:
+                    if isinstance(name, str) and name:
+                        found.setdefault(f"#{name}", value)
+            waiting += value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+        return found
 
     def _sent_name(self, own: str, path: str) -> str:
         """Return the name under which a property is sent; the same for the same property in each alternative."""

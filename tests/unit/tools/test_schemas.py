@@ -279,3 +279,49 @@ def test_what_the_tool_takes_is_never_refused_here(schema: Any, value: Any) -> N
         )
         jsonschema.validate({"v": value}, open_ended)
         assert parse_arguments(ToolSpec("x", "", made), json.dumps({"v": value})) == {"v": value}
+
+
+NODE: dict[str, Any] = {"$anchor": "node", "type": "integer"}
+NAMED: list[tuple[dict[str, Any], str]] = [
+    ({"$defs": {"A": NODE}}, "#node"),
+    ({"definitions": {"A": {"$dynamicAnchor": "node", "type": "integer"}}}, "#node"),
+    ({"definitions": {"A": {"$id": "#node", "type": "integer"}}}, "#node"),
+    ({"$defs": {"Outer": {"properties": {"inner": NODE}}}}, "#node"),
+    ({"properties": {"other": {"anyOf": [{"type": "string"}, NODE]}}}, "#node"),
+    ({"$id": "https://x.test/s.json", "$defs": {"A": NODE}}, "https://x.test/s.json#node"),
+    ({"$id": "https://x.test/s.json", "$defs": {"A": NODE}}, "s.json#/$defs/A"),
+    ({"$id": "https://x.test/s.json", "$defs": {"A": {"$id": "item.json", "type": "integer"}}}, "item.json"),
+    ({"$defs": {"A": {"$id": "https://x.test/item.json", "type": "integer"}}}, "https://x.test/item.json"),
+    ({"$id": "urn:a:b", "$defs": {"A": NODE}}, "urn:a:b#/$defs/A"),
+]
+
+
+@pytest.mark.parametrize(("root", "reference"), NAMED)
+def test_a_part_is_found_by_its_anchor_or_address_wherever_it_stands(root: dict[str, Any], reference: str) -> None:
+    schema = {**root, "type": "object", "properties": {**root.get("properties", {}), "a": {"$ref": reference}}}
+    made = schemas.normalized(schema)
+    assert made.schema["properties"]["a"] == {"type": "integer"}
+    assert made.notes == ()
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        ({"$anchor": "root"}, {"$ref": "#root"}),
+        ({"$dynamicAnchor": "root"}, {"$dynamicRef": "#root"}),
+        ({"$recursiveAnchor": True}, {"$recursiveRef": "#"}),
+        ({"$id": "https://x.test/tree"}, {"$ref": "https://x.test/tree"}),
+        ({"$id": "https://x.test/tree"}, {"$ref": "tree#"}),
+    ],
+)
+def test_a_schema_that_holds_itself_by_name_is_described_once_more(mark: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    named, reference = mark
+    properties = {"n": {"type": "string"}, "kids": {"type": "array", "items": reference}}
+    made = schemas.normalized({**named, "type": "object", "properties": properties})
+    assert made.schema["properties"]["kids"]["items"]["properties"]["n"] == {"type": "string"}
+
+
+@pytest.mark.parametrize("reference", ["#nobody", "other.json", "http://[", "#/$defs/nobody", ""])
+def test_what_a_reference_does_not_find_may_be_anything(reference: str) -> None:
+    made = schemas.normalized({"type": "object", "properties": {"a": {"$ref": reference}}})
+    assert "a" in made.schema["properties"]
