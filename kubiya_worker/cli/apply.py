@@ -96,11 +96,12 @@ def diff(names: tuple[str, ...], prune: bool, source: str, output: str) -> int:
 def _applied(names: Sequence[str], *, source: str, prune: bool, dry_run: bool) -> list[dict[str, Any]]:
     """Send the documents of the files; return the changes. Raises Faults with the file and line of each fault."""
     # They import a parser of YAML, which other commands do not need.
-    from kubiya_worker.cli import definition_files, secret_places, skill_folders
+    from kubiya_worker.cli import definition_files, secret_places, skill_folders, skill_type_notes
+    from kubiya_worker.tools import toolset
 
     documents = skill_folders.filled(secret_places.filled(definition_files.load(names), os.environ))
     try:
-        return DefinitionsApi(connect()).apply(
+        changes = DefinitionsApi(connect()).apply(
             [each.body for each in documents], source=source, prune=prune, dry_run=dry_run
         )
     except Refused as error:
@@ -108,6 +109,9 @@ def _applied(names: Sequence[str], *, source: str, prune: bool, dry_run: bool) -
         if faults is not None:
             raise faults from error
         raise
+    for note in skill_type_notes.notes(documents, toolset.types()):
+        print(f"kubiya: {one_line(note, 300)}", file=sys.stderr)
+    return changes
 
 
 def differs(change: dict[str, Any]) -> bool:

@@ -142,6 +142,11 @@ def _with_secrets(skill: Skill, secrets: Mapping[str, str]) -> Skill:
     return replace(skill, configuration=configuration)
 
 
+def types() -> list[str]:
+    """Return the types of skills that there are, with their other names."""
+    return list(_BUILDERS)
+
+
 def described() -> Iterator[tuple[str, str, Mapping[str, str]]]:
     """Yield each type of skill: its name, what it is, and its keys with what each is for."""
     for module in MODULES:
