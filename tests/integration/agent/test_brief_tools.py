@@ -60,6 +60,7 @@ def test_a_call_that_is_not_over_soon_is_made_again_by_an_activity(stack: Stack,
     stack.start(argv, stack.worker_environment(GATE=str(gate))).expect("worker.ready")
     agent = stack.agent("gated", skills=[FILES])
     execution = stack.execute(script({"tools": [LIST]}, {"text": "Done."}), agent=agent, queue=queue)
+    stack.first(execution, "tool_started")  # before it Temporal may not know the execution yet
     wait_until(lambda: activities(stack, execution), 60, "an activity of the call's own")
     gate.touch()
     assert stack.wait(execution)["response"] == "Done."
