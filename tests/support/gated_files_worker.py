@@ -1,9 +1,8 @@
-"""The real worker program with one hook: each listing of a folder waits until the file GATE is there."""
+"""The real worker program with one hook: each listing of a folder waits until somebody writes to the pipe GATE."""
 
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ def install() -> None:
     original = ListFiles.work
 
     def work(self: ListFiles, *args: Any, **kwargs: Any) -> Any:
-        while not Path(os.environ["GATE"]).exists():
-            time.sleep(0.05)
+        Path(os.environ["GATE"]).open().close()  # it opens once the pipe has a writer
         return original(self, *args, **kwargs)
 
     ListFiles.work = work  # type: ignore[method-assign]

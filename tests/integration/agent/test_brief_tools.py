@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -56,14 +57,15 @@ def test_brief_calls_need_no_activity(stack: Stack, agent: str, tools: list[dict
 
 def test_a_call_that_is_not_over_soon_is_made_again_by_an_activity(stack: Stack, tmp_path: Path) -> None:
     queue, gate = stack.queue("gated"), tmp_path / "gate"
+    os.mkfifo(gate)
     argv = [sys.executable, "-m", "tests.support.gated_files_worker", "--queue-id", queue]
     stack.start(argv, stack.worker_environment(GATE=str(gate))).expect("worker.ready")
     agent = stack.agent("gated", skills=[FILES])
     execution = stack.execute(script({"tools": [LIST]}, {"text": "Done."}), agent=agent, queue=queue)
     stack.first(execution, "tool_started")  # before it Temporal may not know the execution yet
     wait_until(lambda: activities(stack, execution), 60, "an activity of the call's own")
-    gate.touch()
-    assert stack.wait(execution)["response"] == "Done."
+    with gate.open("w"):
+        assert stack.wait(execution)["response"] == "Done."
     assert told(stack, execution) == {("tool_started", ""): 1, ("tool_completed", "success"): 1}
 
 
