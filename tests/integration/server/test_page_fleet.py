@@ -47,18 +47,19 @@ def test_each_worker_is_told_with_its_slots_its_steps_and_its_end(page: Any, sta
 
 
 def test_a_worker_that_has_to_be_restarted_says_why(page: Any, stack: Stack) -> None:
+    # A card has the worker's id too, and hexadecimal digits alone (as `db-4`) can be a part of anybody's id.
     worker = stack.call("POST", "/worker-queues/idle/start", {})["worker_id"]
     death = {"class": "crash", "why": "killed by SIGKILL", "signal": 9, "code": None, "at": "2026-01-01T00:00:00Z"}
-    told = {"hostname": "db-3", "polling": True, "state": "polling", "slots": 10, "active_tasks": 2}
+    told = {"hostname": "report-3", "polling": True, "state": "polling", "slots": 10, "active_tasks": 2}
     told |= {"must_restart": "its packages were changed", "restarts": {"crash": 2}, "last_death": death}
     stack.call("POST", f"/workers/{worker}/heartbeat", {"worker_metadata": told})
     sign_in(page, stack, "#/fleet/all")
-    card = page.locator("#fleet-body .worker", has_text="db-3")
+    card = page.locator("#fleet-body .worker", has_text="report-3")
     card.locator(".status", has_text="must restart").wait_for()
     words = card.inner_text()
     for part in ("its packages were changed", "crash: 2", "killed by SIGKILL, signal 9", "2 of 10 taken"):
         assert part in words
-    stack.call("POST", f"/workers/{worker}/heartbeat", {"worker_metadata": {"hostname": "db-3", "polling": False}})
+    stack.call("POST", f"/workers/{worker}/heartbeat", {"worker_metadata": {"hostname": "report-3", "polling": False}})
     card.locator(".status", has_text="alive, does not poll").wait_for()
     wait_until(lambda: "of 2 workers poll" in page.inner_text("#workers"), 30, "the line on top says it")
     stack.call("POST", f"/workers/{worker}/disconnect", {})
@@ -89,11 +90,11 @@ def test_a_worker_is_drained_and_takes_work_again_by_keyboard(page: Any, stack: 
 
 
 def test_a_restart_is_asked_with_its_reason_and_what_is_refused_stands_there(page: Any, stack: Stack) -> None:
-    worker = stack.call("POST", "/worker-queues/idle/start", {"system_info": {"hostname": "db-4"}})["worker_id"]
-    told = {"hostname": "db-4", "polling": True, "state": "polling", "wishes": ["drain", "restart"]}
+    worker = stack.call("POST", "/worker-queues/idle/start", {"system_info": {"hostname": "report-4"}})["worker_id"]
+    told = {"hostname": "report-4", "polling": True, "state": "polling", "wishes": ["drain", "restart"]}
     stack.call("POST", f"/workers/{worker}/heartbeat", {"worker_metadata": told})
     sign_in(page, stack, "#/fleet/all")
-    card = page.locator("#fleet-body .worker", has_text="db-4")
+    card = page.locator("#fleet-body .worker", has_text="report-4")
     card.locator("button", has_text="Restart").click()
     stack.call("POST", f"/workers/{worker}/heartbeat", {"worker_metadata": {**told, "wishes": ["drain"]}})
     page.click("#wish-go")
