@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic_core import from_json, to_json
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, Select, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
@@ -215,6 +215,9 @@ class Database:
         if isinstance(statement, Prepared):
             return run(self._driver, statement, {} if values is None else values)
         return self.connection.execute(statement, values) if values is not None else self.connection.execute(statement)
+
+    def expects(self, statement: Select[Any]) -> int | None:
+        return None
 
     async def reading(self, work: Callable[[Reader], T], *, long: bool = False) -> T:
         """Return what `work` reads of what was committed.

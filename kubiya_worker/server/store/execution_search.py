@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Select, and_, literal, select, tuple_
 from kubiya_worker.protocol import execution as ex
 from kubiya_worker.server.person import EVERYTHING, Scope
 from kubiya_worker.server.store import schema
+from kubiya_worker.server.store.far_part import read_part
 from kubiya_worker.server.store.statement import Reader
 from kubiya_worker.server.store.text_index import LAST_CHARACTER, TextIndex
 
@@ -167,8 +168,9 @@ def _look(
     None in its place: there were no more executions, or all that are wanted were found.
     """
     if query.is_exact:
-        places = statement.with_only_columns(T.c.created_at, T.c.id).limit(limit).offset(skip)
-        return [(row[0], row[1]) for row in reader.execute(places)], None
+        places = statement.with_only_columns(T.c.created_at, T.c.id).order_by(None)
+        part = read_part(reader, places, (T.c.created_at, T.c.id), query.oldest, skip, limit)
+        return [(row[0], row[1]) for row in part], None
     # Both databases read a part with a limit row by row in its order, and no more of it than is wanted.
     some = statement.limit(most).subquery()
     wanted = select(some.c.created_at, some.c.id).where(*query.conditions(some.c)).limit(limit)

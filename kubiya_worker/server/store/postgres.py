@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, Select, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
@@ -36,6 +36,7 @@ from kubiya_worker.server.store.postgres_connection import (
     connected,
     in_one_line,
 )
+from kubiya_worker.server.store.postgres_plan import expected
 from kubiya_worker.server.store.postgres_readers import PostgresReaders
 from kubiya_worker.server.store.postgres_text_index import PostgresTextIndex
 from kubiya_worker.server.store.statement import Prepared, Reader, Rows
@@ -195,6 +196,9 @@ class PostgresDatabase(Database):
         except DBAPIError as error:
             self._look_at(error.orig)
             raise
+
+    def expects(self, statement: Select[Any]) -> int | None:
+        return expected(self, statement)
 
     def _run(self, prepared: Prepared, values: Any) -> Rows:
         sql, constants = prepared.for_postgresql

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, Select, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -30,6 +30,7 @@ from kubiya_worker.server.store.postgres_connection import (
     in_one_line,
     options,
 )
+from kubiya_worker.server.store.postgres_plan import expected
 from kubiya_worker.server.store.statement import Prepared, Reader, Rows
 
 LOST: Final = frozenset({"57P01", "57P02", "57P03", None})  # the server ends, or the connection is gone
@@ -59,6 +60,9 @@ class PooledReader:
             return Rows(self._server.execute(query, parameters, prepare=statement.prepare), statement.row)
         except psycopg.Error as error:
             raise as_database_error(query, error) from error
+
+    def expects(self, statement: Select[Any]) -> int | None:
+        return expected(self, statement)
 
 
 class PostgresReaders:

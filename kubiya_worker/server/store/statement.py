@@ -29,6 +29,9 @@ class Reader(Protocol):
 
     def execute(self, statement: Any, values: Any = None) -> Any: ...
 
+    def expects(self, statement: Select[Any]) -> int | None:
+        """Return how many rows the database's statistics expect of a statement; None where it has none to ask."""
+
 
 class Prepared:
     """A statement on columns of text and numbers. Columns of other types need SQLAlchemy, which converts them.

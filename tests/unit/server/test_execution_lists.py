@@ -251,6 +251,9 @@ def test_each_page_is_read_in_the_order_of_an_index(many: Database, name: str) -
             told.extend(str(row[3]) for row in plain(f"explain query plan {compiled}"))
             return many.execute(statement.limit(0))
 
+        def expects(self, statement: Any) -> int | None:
+            return many.expects(statement)
+
     query = QUERIES[name]
     find(Explained(), query, after=middle, limit=50)
     lines = [line for line in told if "executions" in line]
