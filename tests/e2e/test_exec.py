@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.demo_scripts import script
+from tests.support.demo_scripts import script, until
 from tests.support.dev import Dev
 from tests.support.stack import BIN, wait_until
 from tests.support.terminal import CONTROL_C, CONTROL_D
@@ -257,13 +257,16 @@ def test_of_two_questions_the_answer_is_to_the_one_on_the_screen(dev: Dev) -> No
     assert answers == {f"{first}.txt": "rejected", f"{second}.txt": "approved"}
 
 
-def test_what_was_typed_before_a_question_does_not_answer_it(dev: Dev) -> None:
-    skills = [{"type": "sleep", "name": "sleep"}, {"type": "file_system", "name": "files"}]
+def test_what_was_typed_before_a_question_does_not_answer_it(dev: Dev, tmp_path: Path) -> None:
+    shell = {"type": "shell", "name": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
+    skills = [shell, {"type": "file_system", "name": "files"}]
     dev.call("POST", "/agents", {"name": "hasty", "model_id": "demo", "skills": skills})
-    steps = (tool("sleep", seconds=2), tool("save_file", path="early.txt", content="x"), {"text": "Done."})
+    gate = tmp_path / "gate"
+    steps = (tool("shell", command=until(gate)), tool("save_file", path="early.txt", content="x"), {"text": "Done."})
     with dev.terminal("exec", "agent", "hasty", script(*steps)) as terminal:
-        terminal.expect("▸ sleep")
+        terminal.expect("▸ shell")
         terminal.send("y\n")
+        gate.touch()
         terminal.expect("? [y]es")
         terminal.send("not yet\n")
         terminal.expect("rejected by local user: not yet")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.contract.e2e.outcome_checks import SHELL, WatchedRun, check, mine, of
-from tests.support.demo_scripts import script
+from tests.support.demo_scripts import script, until
 from tests.support.published_stack import PublishedStack
 
 
@@ -84,11 +85,12 @@ def test_a_cancelled_run_is_cancelled_and_its_stream_ends(stack: PublishedStack)
     assert stack.closed(run.id) in ("FAILED", "CANCELED")
 
 
-def test_a_paused_run_waits_and_goes_on(stack: PublishedStack) -> None:
-    agent = stack.agent("paused", skills=[SHELL])
-    run = begin(stack, script({"text": "A.", **mine("sleep 1")}, {"text": "B."}), agent=agent)
+def test_a_paused_run_waits_and_goes_on(stack: PublishedStack, tmp_path: Path) -> None:
+    agent, gate = stack.agent("paused", skills=[SHELL]), tmp_path / "gate"
+    run = begin(stack, script({"text": "A.", **mine(until(gate))}, {"text": "B."}), agent=agent)
     run.first("tool_started")
     assert stack.call("POST", f"/executions/{run.id}/pause")["success"] is True
+    gate.touch()
     run.first("tool_completed")
     assert stack.state(run.id)["is_paused"] is True
     assert stack.world.executions[run.id]["status"] == "paused"
