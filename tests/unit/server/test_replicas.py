@@ -111,13 +111,15 @@ async def test_what_one_stores_for_temporal_is_sent_by_the_one_that_works_for_al
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with two(databases.server().fresh()) as (first, second):
+        listening = [each.plane.watchers.join("e1") for each in (first, second)]
         await until(lambda: first.working or second.working)
         leader, other = (first, second) if first.working else (second, first)
+        for each in listening:  # whoever begins to listen wakes all: what is told before that is not heard
+            assert await each.wait(LIMIT)
         woken: list[str] = []
         monkeypatch.setattr(leader.plane.sender, "wake", woken.append)
         monkeypatch.setattr(leader.plane.sender, "resume", lambda: None)
         execution = other.plane.stores.executions.create(dict(EXECUTION), own={})
-        await asyncio.sleep(0.5)  # so that it listens
         with other.plane.database.transaction():
             other.plane.runs.tell(execution, "cancel")
         await until(lambda: woken == ["e1"])
