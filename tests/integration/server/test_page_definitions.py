@@ -49,7 +49,7 @@ def save(page: Any) -> None:
 def test_an_agent_is_changed_by_its_form_after_a_look_at_what_changes(page: Any, stack: Stack) -> None:
     sign_in(page, stack, "#/definitions")
     page.fill("#definition-text", "disk-w")
-    page.click("#definition-rows a")
+    page.locator("#definition-rows a", has_text="disk-watcher").click()
     page.wait_for_selector("#definition-fields .field")
     assert page.input_value('[id="field-skills.0.type"]') == "shell"
     page.fill("#field-description", "Finds what is full")

@@ -145,7 +145,9 @@ def test_what_a_schedule_does_about_overlap_and_outages_is_chosen_and_shown(page
     assert fact(page, "While it runs") == "Start the next one beside it"
     page.wait_for_selector("#job-moments li:nth-child(5)")
     first = page.inner_text("#job-moments li:first-child")
-    assert re.search(r"Jan 1, \d{4}, 06:30 GMT\+9 \(in \d+ days\)", first), first  # on the job's clock, in Tokyo
+    assert re.search(r"Jan 1, \d{4}, 06:30 GMT\+9 \(in \d+ (days|h|min|s)\)", first), (
+        first
+    )  # on the job's clock, in Tokyo
     page.click("#job-edit")
     page.wait_for_selector("#job-entity option", state="attached")
     page.select_option("#job-overlap", label="Leave the next one out")
