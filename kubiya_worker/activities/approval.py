@@ -95,7 +95,7 @@ class ApprovalActivities:
 
     async def _made_before(self, request: dict[str, Any]) -> dict[str, Any] | None:
         """Find the same request from before a crash, as a second one would ask the same person twice. None: no such."""
-        rows = await ask(self._runtime.control_plane.approvals_of, request["execution_id"])
+        rows = await ask(self._runtime.control_plane.approvals.of, request["execution_id"])
         key = request["enforcement_context"][KEY]
         return next((row for row in rows if lenient.mapping(row.get("enforcement_context")).get(KEY) == key), None)
 
@@ -138,7 +138,7 @@ class ApprovalActivities:
         question = {"tool_name": row["tool_name"], "tool_args": row["tool_args"]}
         try:
             return await ask(
-                self._runtime.control_plane.resolve_approvers, {**question, "risk_level": row["risk_level"]}
+                self._runtime.control_plane.approvals.approvers, {**question, "risk_level": row["risk_level"]}
             )
         except ApplicationError as error:
             activity.logger.warning("approval.rules_unavailable %s", error)
@@ -146,7 +146,7 @@ class ApprovalActivities:
 
     async def _create(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            return await ask(self._runtime.control_plane.create_approval, row)
+            return await ask(self._runtime.control_plane.approvals.create, row)
         except ApplicationError as error:
             cause = error.__cause__
             if isinstance(cause, Unreachable) and cause.status == 500 and activity.info().attempt >= BROKEN:
@@ -158,7 +158,7 @@ class ApprovalActivities:
         """Return the answer to a request as the signal would carry it; empty while there is none."""
         control_plane = self._runtime.control_plane
         try:
-            row = await ask(control_plane.get_approval, approval_id)
+            row = await ask(control_plane.approvals.get, approval_id)
         except ApplicationError as error:
             cause = error.__cause__
             if isinstance(cause, ControlPlaneError) and cause.status in GONE:

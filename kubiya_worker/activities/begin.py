@@ -178,7 +178,8 @@ class BeginActivities:
         if not first or context.workspace or names.FEATURE_RUN_FILES not in runtime.control_plane.features:
             return
         workspace = workspace_of(runtime, request.execution_id, context)
-        missing = await forked_files.bring(runtime.control_plane, request.execution_id, workspace, runtime.files.limits)
+        stored = runtime.control_plane.run_files
+        missing = await forked_files.bring(stored, request.execution_id, workspace, runtime.files.limits)
         notices += [missing] if missing else []
 
     async def _assembled(self, execution_id: str, context: calls.Context) -> tuple[Toolset, list[MissingSkill]]:

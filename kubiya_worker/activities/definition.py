@@ -146,8 +146,8 @@ def _own(control_plane: ControlPlane, request: ex.ExecutionInput) -> dict[str, A
     """Return a definition that exists only in the input. Its skills are fetched by id."""
     definition = dict(request.definition or {})
     parts = control_plane.contexts.execution_parts(request.member.stream if request.member else request.execution_id)
-    skills = [*(definition.get("skills") or []), *map(control_plane.skill, definition.get("skill_ids") or ())]
-    skills = [{**skill, "source": OWN_SKILL} for skill in skills]
+    named = map(control_plane.definitions.skill, definition.get("skill_ids") or ())
+    skills = [{**skill, "source": OWN_SKILL} for skill in (*(definition.get("skills") or ()), *named)]
     if request.member is not None:
         parts = {**parts, "execution": {}, "session": None}
     stream = request.member.stream if request.member else request.execution_id
@@ -164,7 +164,7 @@ def _lead(
     control_plane: ControlPlane, request: ex.ExecutionInput, definition: Definition, entity: dict[str, Any]
 ) -> None:
     config = team.TeamConfig.parse(definition.config)
-    leader = control_plane.agent(config.leader_id) if config.leader_id else {}
+    leader = control_plane.definitions.agent(config.leader_id) if config.leader_id else {}
     if config.leader_id and not leader:
         raise ValueError(f"the team's leader {config.leader_id!r} does not exist")
     prompt = definition.prompt or config.instructions or str(entity.get("description") or "")
@@ -183,9 +183,9 @@ def _lead(
 
 def _member(control_plane: ControlPlane, config: team.TeamConfig, key: str) -> dict[str, Any]:
     """Return the agent with this id, or else the team."""
-    kind, entity = "agent", control_plane.agent(key)
+    kind, entity = "agent", control_plane.definitions.agent(key)
     if not entity:
-        kind, entity = "team", control_plane.team(key)
+        kind, entity = "team", control_plane.definitions.team(key)
     if not entity:
         raise ValueError(f"the team's member {key!r} does not exist")
     queues = config.member_queues

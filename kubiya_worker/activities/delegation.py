@@ -96,7 +96,7 @@ class Delegation:
                 f"This call may ask nobody: `max_execution_depth` is {terms.max_depth}, and this is at depth {depth}"
             )
         wanted = str(arguments[kind]).strip()
-        entity = await _asked(self.runtime.control_plane.find, kind, wanted)
+        entity = await _asked(self.runtime.control_plane.definitions.find, kind, wanted)
         foreign = context.organization_id and entity.get("organization_id") not in (None, "", context.organization_id)
         if not entity or foreign or not terms.allows(kind, entity):
             who = ", ".join(terms.allowed(kind))

@@ -27,7 +27,7 @@ class ExecutionActivities:
         """Publish events in order and PATCH the execution. Both may be repeated; the caller keeps what fails."""
         control_plane = self._runtime.control_plane
         if report.expire_approval and names.FEATURE_APPROVAL_SIGNAL in control_plane.features:
-            await ask(control_plane.expire_approval, report.expire_approval)
+            await ask(control_plane.approvals.expire, report.expire_approval)
         if report.patch:
             patch = writes.execution(report.execution_id, **report.patch)
             await as_fault(self._runtime.delivery.required(patch))

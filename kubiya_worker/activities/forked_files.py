@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.control_plane.run_file_routes import RunFileRoutes
 from kubiya_worker.tools import workspace_files
 from kubiya_worker.tools.workspace_files import CopyLimits
 
@@ -25,7 +25,7 @@ OFF: Final = "The files of the run that it is a fork of are not in its workspace
 
 
 async def bring(
-    plane: ControlPlane,
+    stored: RunFileRoutes,
     execution_id: str,
     workspace: Path,
     limits: CopyLimits,
@@ -35,7 +35,9 @@ async def bring(
     if not limits.enabled:
         return OFF
     try:
-        left, error = await asyncio.to_thread(_bring, plane, execution_id, workspace, limits, clock() + PATIENCE, clock)
+        left, error = await asyncio.to_thread(
+            _bring, stored, execution_id, workspace, limits, clock() + PATIENCE, clock
+        )
     except Exception as fault:  # whatever it is, the run begins
         left, error = 0, str(fault) or type(fault).__name__
     if not left and not error:
@@ -47,7 +49,7 @@ async def bring(
 
 
 def _bring(
-    plane: ControlPlane,
+    stored: RunFileRoutes,
     execution_id: str,
     workspace: Path,
     limits: CopyLimits,
@@ -55,7 +57,7 @@ def _bring(
     clock: Callable[[], float],
 ) -> tuple[int, str]:
     """Return how many files are missing, and the first error; blocking. A file that is there already is left alone."""
-    rows = [row for row in plane.run_files(execution_id) if not row.get("refused")]
+    rows = [row for row in stored.of(execution_id) if not row.get("refused")]
     left, total, error = 0, 0, ""
     for number, row in enumerate(rows):
         size = int(row.get("size") or 0)
@@ -64,16 +66,16 @@ def _bring(
             continue
         total += size
         try:
-            _write(plane, execution_id, workspace, row, size)
+            _write(stored, execution_id, workspace, row, size)
         except (ControlPlaneError, OSError, ValueError) as fault:
             left, error = left + 1, error or str(fault)
     return left, error
 
 
-def _write(plane: ControlPlane, execution_id: str, workspace: Path, row: dict[str, Any], size: int) -> None:
+def _write(stored: RunFileRoutes, execution_id: str, workspace: Path, row: dict[str, Any], size: int) -> None:
     """Write one file. Raises ValueError when it is not what the row says."""
     path = str(row["path"])
-    data = plane.run_file(execution_id, path, size + 1)
+    data = stored.read(execution_id, path, size + 1)
     if hashlib.sha256(data).hexdigest() != row.get("sha256"):
         raise ValueError(f"{path!r} is not what was stored")
     workspace_files.write_new(workspace, path, data)

@@ -83,7 +83,7 @@ class RunFileCopies:
                 files = [file for file in files if run.stamps.get(file.path) != file.stamp]
                 if not files:
                     return
-                rows = await asyncio.to_thread(self._plane.run_files, stream)
+                rows = await asyncio.to_thread(self._plane.run_files.of, stream)
                 stored = {str(each["path"]): each for each in rows}
                 for file in files:
                     await asyncio.to_thread(self._send, stream, run.redactors, workspace, file, stored)
@@ -110,7 +110,7 @@ class RunFileCopies:
             return
         if body.get("refused") and before.get("refused") == body["refused"]:
             return
-        self._plane.store_run_file(stream, body)
+        self._plane.run_files.store(stream, body)
 
 
 def _body(redactors: Sequence[Redactor], workspace: Path, file: LeftFile) -> dict[str, Any]:

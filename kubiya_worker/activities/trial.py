@@ -50,7 +50,7 @@ class TrialActivities:
         from kubiya_worker.tools.mcp.trial import try_server  # what few workers need
 
         plane = self._runtime.control_plane
-        entities = {"agent": plane.agent, "team": plane.team}
+        entities = {"agent": plane.definitions.agent, "team": plane.definitions.team}
         entity = await asyncio.to_thread(entities[asked.kind], asked.agent_id) if asked.kind in entities else {}
         environment = await asyncio.to_thread(plane.contexts.environment, asked.kind, asked.agent_id, asked.trial_id)
         config = entity.get("configuration") or {}
@@ -109,7 +109,7 @@ class TrialActivities:
 
         models, agent = self._runtime.models, dict[str, Any](model_id=asked.model)
         if not asked.model:
-            agent = await asyncio.to_thread(self._runtime.control_plane.agent, asked.agent_id)
+            agent = await asyncio.to_thread(self._runtime.control_plane.definitions.agent, asked.agent_id)
         model = models.resolve(agent.get("model_id"))
         if models.offline(model):
             return {"ok": True, "model": model, "error": None, "checks": {}, "note": "It is the demo model: a script"}

@@ -28,7 +28,7 @@ def check(settings: Settings) -> Queue:
     compatibility.load(settings.model_compatibility, os.environ)
     control_plane = ControlPlane(settings.control_plane_url, settings.api_key, read_timeout=10.0)
     try:
-        return _read(control_plane.get_queue(settings.queue_id), settings)
+        return _read(control_plane.queues.get(settings.queue_id), settings)
     except Unauthorized as error:
         raise NotAllowed(
             f"The control plane at {settings.control_plane_url} refuses the API key",

@@ -12,8 +12,8 @@ from typing import Final
 
 import structlog
 
-from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.control_plane.queue_routes import QueueRoutes
 
 log = structlog.get_logger()
 
@@ -24,8 +24,8 @@ SELDOM: Final = 300.0  # seconds between requests to a control plane that does n
 class ApprovalsGauge:
     """Ask in a thread until closed; `report` is called with the number, or None where it is not known."""
 
-    def __init__(self, control_plane: ControlPlane, queue_id: str, report: Callable[[int | None], None]) -> None:
-        self._control_plane, self._queue_id, self._report = control_plane, queue_id, report
+    def __init__(self, queues: QueueRoutes, queue_id: str, report: Callable[[int | None], None]) -> None:
+        self._queues, self._queue_id, self._report = queues, queue_id, report
         self._stop = threading.Event()
         threading.Thread(target=self._run, name="approvals-waiting", daemon=True).start()
 
@@ -35,7 +35,7 @@ class ApprovalsGauge:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                number = self._control_plane.approvals_waiting(self._queue_id)
+                number = self._queues.approvals_waiting(self._queue_id)
                 pause = SELDOM if number is None else EVERY
             except ControlPlaneError as error:
                 log.debug("approvals.not_counted", error=error.message)

@@ -162,7 +162,7 @@ class Life:
         """Return the watcher of single-execution mode, or None; a setting or the queue turns the mode on."""
         if not (self._settings.single_execution or registration.queue_single_execution):
             return None
-        single = SingleExecution(self._setup.control_plane, registration)
+        single = SingleExecution(self._setup.control_plane.queues, registration)
         await single.begin()
         return single
 
@@ -214,7 +214,7 @@ class Life:
             waiting = {"event_lag": max(control_plane.event_lag, spool.age()), "spool_bytes": spool.bytes}
             return {**state.snapshot(), **waiting, "events_lost": spool.lost}
 
-        self._gauges.monitor.registered(registration, control_plane, figures)
+        self._gauges.monitor.registered(registration, control_plane.queues, figures)
         return LiveWorker(
             self._setup,
             self._stop,

@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from kubiya_worker import loopback
-from kubiya_worker.control_plane.client import ControlPlane
+from kubiya_worker.control_plane.queue_routes import QueueRoutes
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.process import metrics
@@ -160,14 +160,14 @@ class Monitor:
         )
 
     def registered(
-        self, registration: Registration, control_plane: ControlPlane, condition: Callable[[], Mapping[str, Any]]
+        self, registration: Registration, queues: QueueRoutes, condition: Callable[[], Mapping[str, Any]]
     ) -> None:
         """Report `condition` from now on, with the queue's name and the worker's id."""
         queue = registration.queue_name or self._info[0]
         self._condition, self._info = condition, (queue, registration.worker_id)
         if self._endpoint is not None:
             self._approvals = ApprovalsGauge(
-                control_plane,
+                queues,
                 registration.queue_id or queue,
                 lambda number: self._measured.set_gauge("approvals_waiting", number, queue),
             )

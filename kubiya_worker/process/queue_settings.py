@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from kubiya_worker import __version__
-from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.control_plane.queue_routes import QueueRoutes
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.protocol.model_entries import is_stored
 from kubiya_worker.settings import Settings
@@ -28,10 +28,10 @@ WHERE: Final = "the queue's litellm_config"
 STORED_WHERE: Final = "the stored model"
 
 
-def read(control_plane: ControlPlane, queue_id: str) -> dict[str, Any]:
+def read(queues: QueueRoutes, queue_id: str) -> dict[str, Any]:
     """Return the queue's configuration; empty when the control plane gives none."""
     try:
-        return control_plane.queue_config(queue_id)
+        return queues.config(queue_id)
     except ControlPlaneError as error:
         log.debug("queue.not_read", error=error.message)
         return {}

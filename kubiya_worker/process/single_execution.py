@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import structlog
 
-from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import ControlPlaneError
+from kubiya_worker.control_plane.queue_routes import QueueRoutes
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.process.stop import Stop
 from kubiya_worker.protocol import execution as ex
@@ -58,8 +58,8 @@ def _is_over(row: Mapping[str, Any]) -> bool:
 class SingleExecution:
     """Ask the control plane about the queue's executions, and end the worker when all are over."""
 
-    def __init__(self, control_plane: ControlPlane, registration: Registration) -> None:
-        self._control_plane = control_plane
+    def __init__(self, queues: QueueRoutes, registration: Registration) -> None:
+        self._queues = queues
         self._queue_id = registration.queue_id or registration.task_queue_name
         self._ephemeral = registration.queue_ephemeral
         self._sightings = Sightings()
@@ -89,7 +89,7 @@ class SingleExecution:
         if not (self._done and self._ephemeral):
             return
         try:
-            self._control_plane.delete_queue(self._queue_id)
+            self._queues.delete(self._queue_id)
             log.info("worker.queue_deleted", queue=self._queue_id)
         except ControlPlaneError as error:
             log.warning("worker.queue_not_deleted", queue=self._queue_id, error=error.message)
@@ -107,7 +107,7 @@ class SingleExecution:
 
     async def _queue_executions(self) -> list[dict[str, Any]] | None:
         try:
-            return await asyncio.to_thread(self._control_plane.queue_executions, self._queue_id)
+            return await asyncio.to_thread(self._queues.executions, self._queue_id)
         except ControlPlaneError as error:
             log.warning("worker.executions_unknown", error=error.message)
             return None

@@ -110,7 +110,9 @@ class TemporalWork:
         """Return a client of Temporal and the queue's own settings; None when the worker was stopped first."""
         live, settings = self._live, self._settings
         self._notify_status("connecting to Temporal")
-        reading = asyncio.create_task(asyncio.to_thread(queue_settings.read, self._setup.control_plane, live.queue_id))
+        reading = asyncio.create_task(
+            asyncio.to_thread(queue_settings.read, self._setup.control_plane.queues, live.queue_id)
+        )
         connecting = asyncio.create_task(
             connect(
                 settings,

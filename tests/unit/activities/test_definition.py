@@ -22,7 +22,7 @@ class Served:
     """The worker's client as far as a definition needs it, over the routes themselves."""
 
     def __init__(self, api: Api) -> None:
-        self._api, self.contexts = api, self
+        self._api, self.contexts, self.definitions = api, self, self
 
     def execution_context(self, execution_id: str, entity_id: str, kind: str) -> Object:
         return dict(self._api.call("GET", f"/executions/{execution_id}/context"))

@@ -10,18 +10,18 @@ from typing import Any, cast
 import pytest
 
 from kubiya_worker.activities import forked_files
-from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import Unreachable
+from kubiya_worker.control_plane.run_file_routes import RunFileRoutes
 from kubiya_worker.tools.workspace_files import CopyLimits, write_new
 
 
 class StoredFiles:
-    """A control plane that has these files of an execution."""
+    """The routes of a control plane that has these files of an execution."""
 
     def __init__(self, files: dict[str, bytes], error: Exception | None = None) -> None:
         self.files, self.error, self.asked = files, error, list[str]()
 
-    def run_files(self, execution_id: str) -> list[dict[str, Any]]:
+    def of(self, execution_id: str) -> list[dict[str, Any]]:
         if self.error:
             raise self.error
         rows = [
@@ -30,13 +30,13 @@ class StoredFiles:
         ]
         return [*rows, {"path": "big", "size": 9, "sha256": "", "refused": "it is too large"}]
 
-    def run_file(self, execution_id: str, path: str, most: int) -> bytes:
+    def read(self, execution_id: str, path: str, most: int) -> bytes:
         self.asked.append(path)
         return self.files[path][:most]
 
 
-def brought(plane: Any, workspace: Path, clock: Any = lambda: 0.0, **limits: Any) -> str:
-    work = forked_files.bring(cast(ControlPlane, plane), "run", workspace, CopyLimits(**limits), clock)
+def brought(stored: Any, workspace: Path, clock: Any = lambda: 0.0, **limits: Any) -> str:
+    work = forked_files.bring(cast(RunFileRoutes, stored), "run", workspace, CopyLimits(**limits), clock)
     return asyncio.run(work)
 
 
@@ -65,9 +65,9 @@ def test_a_fork_begins_without_files_that_cannot_be_had_and_says_so(tmp_path: Pa
     assert "the time was up" in brought(StoredFiles({"a": b"1", "b": b"2"}), tmp_path, lambda: next(times))
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
     changed = StoredFiles({"c": b"1"})
-    rows = changed.run_files("run")
+    rows = changed.of("run")
     changed.files["c"] = b"2"
-    changed.run_files = lambda execution_id: rows  # type: ignore[method-assign]
+    changed.of = lambda execution_id: rows  # type: ignore[method-assign]
     assert "'c' is not what was stored" in brought(changed, tmp_path) and not (tmp_path / "c").exists()
 
 

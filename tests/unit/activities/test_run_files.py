@@ -25,19 +25,20 @@ class Plane:
 
     def __init__(self) -> None:
         self.features = {names.FEATURE_RUN_FILES}
+        self.run_files = self
         self.stored: dict[tuple[str, str], dict[str, Any]] = {}
         self.sent: list[str] = []
         self.error: Exception | None = None
         self.gate: threading.Event | None = None
 
-    def run_files(self, execution_id: str) -> list[dict[str, Any]]:
+    def of(self, execution_id: str) -> list[dict[str, Any]]:
         if self.gate:
             self.gate.wait(60)
         if self.error:
             raise self.error
         return [row for (of, _), row in self.stored.items() if of == execution_id]
 
-    def store_run_file(self, execution_id: str, body: dict[str, Any]) -> None:
+    def store(self, execution_id: str, body: dict[str, Any]) -> None:
         import hashlib
 
         self.sent.append(body["path"])

@@ -183,7 +183,7 @@ def registers(value: Any) -> Registration:
 
 
 def configures(value: Any) -> None:
-    config = queue_settings.read(always(value), "q1")
+    config = queue_settings.read(always(value).queues, "q1")
     queue_settings.routing_of(config, Settings(queue_id="q1", api_key="key"), {}, {})
     queue_settings.warn_if_outdated(config, frozenset({"x"}))
 
@@ -222,7 +222,7 @@ SHAPES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "queue configuration": (QUEUE, configures),
     "queue executions": (
         {"executions": [EXECUTION]},
-        lambda v: Sightings().update(always(v).queue_executions("q1")),
+        lambda v: Sightings().update(always(v).queues.executions("q1")),
     ),
     "agent": (AGENT, lambda v: begins("agent", **{"/agents/a1": v})),
     "skills": (SKILLS, lambda v: begins("agent", **{"/skills/associations/agents/a1/skills/resolved": v})),
@@ -242,16 +242,16 @@ SHAPES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
         ],
     ),
     "session of a turn": (SESSION, lambda v: [m.get("message_id") for m in always(v).session_messages("e1")]),
-    "approval": (APPROVAL, lambda v: approval.answer("a1", always(v).get_approval("a1"), NOW)),
-    "approvals": ([APPROVAL], lambda v: [row.get("id") for row in always(v).approvals_of("e1")]),
+    "approval": (APPROVAL, lambda v: approval.answer("a1", always(v).approvals.get("a1"), NOW)),
+    "approvals": ([APPROVAL], lambda v: [row.get("id") for row in always(v).approvals.of("e1")]),
     "write": ({"id": "e1", "success": True}, lambda v: always(v).write_requests.one(STATUS)),
     "batch": ({"answers": [{"id": "e1"}, {"id": "e1"}]}, lambda v: writes_groups([[STATUS, STATUS]], v)),
     "batch of groups": (
         {"groups": [{"answers": [{"id": "e1"}, {"id": "e1"}]}, {"status": 422, "detail": "x"}]},
         lambda v: writes_groups([[STATUS, STATUS], [STATUS]], v),
     ),
-    "found agents": ([AGENT], lambda v: always(v).find("agent", "ops")),
-    "approvals waiting": ({"approvals_waiting": 1}, lambda v: always(v).approvals_waiting("q1")),
+    "found agents": ([AGENT], lambda v: always(v).definitions.find("agent", "ops")),
+    "approvals waiting": ({"approvals_waiting": 1}, lambda v: always(v).queues.approvals_waiting("q1")),
 }
 
 
@@ -346,8 +346,8 @@ def test_ids_that_are_none_of_ours_stay_in_their_place_of_the_path() -> None:
     client = plane(lambda path: asked.append(path))
     client.heartbeat("w/../1 ?", {})
     client.disconnect("w/../1 ?", reason="r")
-    client.get_approval("a/1#")
-    client.expire_approval("a/1#")
+    client.approvals.get("a/1#")
+    client.approvals.expire("a/1#")
     assert asked == [
         "/workers/w%2F..%2F1%20%3F/heartbeat",
         "/workers/w%2F..%2F1%20%3F/disconnect",

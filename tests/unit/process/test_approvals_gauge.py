@@ -36,7 +36,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         plane = Plane(*replies).__enter__()
         client = ControlPlane(plane.url, "kby_x")
         numbers: queue.Queue[int | None] = queue.Queue()
-        opened.extend((ApprovalsGauge(client, "q", numbers.put), client, plane))
+        opened.extend((ApprovalsGauge(client.queues, "q", numbers.put), client, plane))
         return numbers
 
     yield begin

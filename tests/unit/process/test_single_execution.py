@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.errors import Refused, Unreachable
+from kubiya_worker.control_plane.queue_routes import QueueRoutes
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.process import single_execution
 from kubiya_worker.process.single_execution import Sightings, SingleExecution
@@ -55,27 +55,26 @@ def test_what_was_over_before_does_not_count_and_what_ran_then_does() -> None:
     assert sightings.update([row("completed", "old"), row("failed", "mine")])
 
 
-class Plane(ControlPlane):
+class Routes:
     def __init__(self, *answers: Any) -> None:
-        super().__init__("http://127.0.0.1:1", "key")
         self.answers, self.deleted = list(answers), 0
 
-    def queue_executions(self, queue_id: str) -> list[dict[str, Any]]:
+    def executions(self, queue_id: str) -> list[dict[str, Any]]:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
         return list(answer)
 
-    def delete_queue(self, queue_id: str) -> None:
+    def delete(self, queue_id: str) -> None:
         assert queue_id == "q"
         self.deleted += 1
         if self.deleted > 1:
             raise Refused("DELETE answered 404: gone")
 
 
-async def watched(plane: Plane, *, ephemeral: bool = True) -> tuple[Stop, SingleExecution]:
+async def watched(queues: Routes, *, ephemeral: bool = True) -> tuple[Stop, SingleExecution]:
     registration = Registration(worker_id="w", task_queue_name="q", queue_id="q", queue_ephemeral=ephemeral)
-    watcher, stop = SingleExecution(plane, registration), Stop(asyncio.get_running_loop(), 30.0)
+    watcher, stop = SingleExecution(cast(QueueRoutes, queues), registration), Stop(asyncio.get_running_loop(), 30.0)
     await watcher.begin()
     await asyncio.wait_for(watcher.watch(stop), 30)
     return stop, watcher
@@ -88,19 +87,19 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_worker_is_asked_to_end_and_an_ephemeral_queue_goes_with_it() -> None:
-    plane = Plane([], [row("running")], Unreachable("nobody"), [row("completed")])
-    stop, watcher = await watched(plane)
+    queues = Routes([], [row("running")], Unreachable("nobody"), [row("completed")])
+    stop, watcher = await watched(queues)
     assert (stop.reason, stop.drains) == (single_execution.OVER, True)
     watcher.delete_queue_if_done()
     watcher.delete_queue_if_done()  # gone already: said, and no more
-    assert plane.deleted == 2
+    assert queues.deleted == 2
 
 
 async def test_a_queue_that_is_not_ephemeral_stays() -> None:
-    plane = Plane([], [row("failed")])
-    _, watcher = await watched(plane, ephemeral=False)
+    queues = Routes([], [row("failed")])
+    _, watcher = await watched(queues, ephemeral=False)
     watcher.delete_queue_if_done()
-    assert plane.deleted == 0
+    assert queues.deleted == 0
 
 
 @pytest.mark.parametrize(("rows", "deleted"), [([], 1), ([row("waiting_for_input")], 0)])
@@ -109,8 +108,8 @@ async def test_after_the_longest_time_it_ends_all_the_same(
 ) -> None:
     """A queue on which something waits for a person is not deleted under it."""
     monkeypatch.setattr(single_execution, "LONGEST", 1.5)
-    plane = Plane(rows)
-    stop, watcher = await watched(plane)
+    queues = Routes(rows)
+    stop, watcher = await watched(queues)
     assert (stop.reason, stop.hurried.is_set()) == (single_execution.TIME_UP, True)
     watcher.delete_queue_if_done()
-    assert plane.deleted == deleted
+    assert queues.deleted == deleted
