@@ -13,16 +13,22 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
+import structlog
 from temporalio.worker import Worker
+
+log = structlog.get_logger()
 
 LOOPS: Final = 4
 
 
 def dispatch_side_by_side(worker: Worker) -> None:
     """Have LOOPS loops hand over the worker's activities. The SDK has no option for it, so its attribute is set."""
-    activities: Any = worker._activity_worker
-    if activities is not None:
-        activities.run = partial(side_by_side, activities.run)
+    try:
+        activities: Any = worker._activity_worker
+        if activities is not None:
+            activities.run = partial(side_by_side, activities.run)
+    except AttributeError as error:  # private parts of the library, which may change: one loop does the same, slower
+        log.warning("worker.one_dispatch_loop", error=str(error))
 
 
 async def side_by_side(run: Callable[[], Coroutine[Any, Any, None]]) -> None:

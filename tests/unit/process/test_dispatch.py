@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from temporalio.worker import Worker
 from temporalio.worker._activity import _ActivityWorker
 
-from kubiya_worker.process.dispatch import LOOPS, side_by_side
+from kubiya_worker.process.dispatch import LOOPS, dispatch_side_by_side, side_by_side
 
 
 async def test_all_loops_run_at_once_and_end_when_the_worker_shuts_down() -> None:
@@ -49,3 +51,10 @@ def test_the_sdk_still_has_one_loop_that_is_called_where_we_replace_it() -> None
     """A version of the SDK that hands over activities in another way needs another way to do it side by side."""
     assert "self._activity_worker.run()" in inspect.getsource(Worker)
     assert inspect.getsource(_ActivityWorker.run).count("poll_activity_task()") == 1
+
+
+def test_a_library_with_other_private_parts_keeps_its_own_loop() -> None:
+    worker = SimpleNamespace(_activity_worker=SimpleNamespace())
+    dispatch_side_by_side(cast(Worker, worker))
+    assert vars(worker._activity_worker) == {}
+    dispatch_side_by_side(cast(Worker, SimpleNamespace()))
