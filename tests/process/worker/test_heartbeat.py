@@ -30,7 +30,14 @@ def end(worker: Process, code: int = 0) -> None:
 
 def test_the_first_beat_is_full_and_the_others_light(start: Start, plane: ScriptedPlane) -> None:
     worker = start(plane.url, HEARTBEAT_INTERVAL="1", WORKER_HOSTNAME="host-7")
-    first, second, third = plane.expect(BEAT, 3)[:3]
+
+    def polling() -> list[Seen]:
+        """Return the beats since it polls: until then, a change of its state sends one before its time."""
+        return [beat for beat in plane.requests(BEAT) if beat.body["worker_metadata"]["polling"]]
+
+    wait_until(lambda: len(polling()) >= 4, 60, "four beats of a worker that polls")
+    first = plane.requests(BEAT)[0]
+    second, third = polling()[2:4]
     assert first.body["status"] == "active"
     assert first.body["system_info"]["pid"] == worker.pid
     assert any("worker.registered" in line for line in first.body["logs"])
@@ -40,8 +47,9 @@ def test_the_first_beat_is_full_and_the_others_light(start: Start, plane: Script
         assert 10_000_000 < about["memory_bytes"] < 1_000_000_000
         assert about["uptime_seconds"] >= 0 and about["cpu_percent"] >= 0
     assert "system_info" not in second.body and "logs" not in third.body
-    assert 0.9 < third.at - second.at < 25  # not the 30 s that are the default
-    assert third.body["worker_metadata"]["uptime_seconds"] > second.body["worker_metadata"]["uptime_seconds"]
+    # By the worker's clock: on a busy machine the plane may hear of one late. Not the 30 s that are the default.
+    apart = third.body["worker_metadata"]["uptime_seconds"] - second.body["worker_metadata"]["uptime_seconds"]
+    assert 0.85 < apart < 25
     end(worker)
     beats = len(plane.requests(BEAT))
     goodbye = plane.requests("/disconnect")
