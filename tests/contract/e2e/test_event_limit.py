@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,15 +66,16 @@ def test_text_of_an_attempt_that_died_is_not_part_of_the_next(stack: PublishedSt
     assert shown == {f"{execution}_assistant_1": f"Alive. {LONG}"}
 
 
-def test_an_answer_is_shown_while_it_comes(stack: PublishedStack, endpoint: ModelEndpoint) -> None:
-    where = queue(stack, "pacing")
-    endpoint.script = [{"text": LONG, "chunk_delay": 0.01}]
+def test_an_answer_is_shown_while_it_comes(stack: PublishedStack, endpoint: ModelEndpoint, tmp_path: Path) -> None:
+    where, gate = queue(stack, "pacing"), tmp_path / "gate"
+    endpoint.script = [{"text": LONG, "chunk_delay": 0.01, "silence": {"after": 350, "until": str(gate)}}]
     stack.worker(where, OPENAI_BASE_URL=endpoint.url, OPENAI_API_KEY="sk-test")
     execution = stack.execute("Speak.", agent=stack.agent("pacer", model_id="gpt-test"), queue=where)
-    wait_until(lambda: _chunks(stack, execution), 60, "text is shown")
+    wait_until(lambda: _chunks(stack, execution), 60, "text is shown before the model has said the last of it")
+    gate.touch()
     assert stack.wait(execution)["response"] == LONG
     chunks = _chunks(stack, execution)
-    assert 3 < len(chunks) <= 60 and "".join(c["content"] for c in chunks) == LONG
+    assert 1 < len(chunks) <= 60 and "".join(c["content"] for c in chunks) == LONG
 
 
 def _chunks(stack: PublishedStack, execution: str) -> list[dict[str, Any]]:
