@@ -44,7 +44,7 @@ FINAL = ("completed", "failed", "cancelled", "interrupted")
 
 LANES = 8  # workers of a test run that never look at the same ports
 LANE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % LANES
-_given: set[int] = set()
+_given: set[int] = {11434}  # where `kubiya dev` looks for an Ollama: a server of a test is none
 
 
 # How asyncio tells of an exception that no code awaits.
