@@ -107,6 +107,7 @@ def test_a_silent_write_is_given_up_when_nothing_else_is_answered_either(
     began = time.monotonic()
     with pytest.raises(errors.Unreachable, match="does not answer"):
         delivered(plane, lambda seen: Reply(200, {}, delay=3.0), DONE)
+    monkeypatch.setattr(delivery, "OPTIONAL_TIMEOUT", (20, 20))  # a busy machine answers the probe late
     slow = on_write(Reply(200, {"ok": True}, delay=1.0))
     assert delivered(plane, slow, DONE) == {"ok": True}, "a slow one is waited for while the control plane is there"
     assert [method for method, _ in sent(plane)].count("PATCH") == 2

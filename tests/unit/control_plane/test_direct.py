@@ -78,7 +78,8 @@ async def test_requests_share_a_connection_and_carry_the_key() -> None:
 async def test_what_is_no_plain_success_is_left_to_a_thread(
     answer: bytes, rests: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct, "TIMEOUT", 0.2)
+    if answer == SILENCE:  # a busy machine may need longer for an answer that comes
+        monkeypatch.setattr(direct, "TIMEOUT", 0.2)
     async with served(answer, OK) as (server, connections):
         assert await connections.call("POST", "/a", b"{}") is None
         assert await connections.call("POST", "/a", b"{}") == (None if rests else {})
