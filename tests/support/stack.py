@@ -106,7 +106,7 @@ class Process:
         with self._more:
             self._more.notify_all()
 
-    def expect(self, pattern: str, timeout: float = 60.0) -> str:
+    def expect(self, pattern: str, timeout: float = 120.0) -> str:
         """Wait for the first line that matches, and return it. Fail with the whole output when none comes."""
         deadline = time.monotonic() + timeout
         with self._more:
@@ -161,7 +161,7 @@ def patched(target: Any, patch: Any) -> Any:
 
 
 class Stack:
-    patience = 60.0  # seconds for the start of a server
+    patience = 120.0  # seconds for the start of a server
 
     def __init__(
         self,
