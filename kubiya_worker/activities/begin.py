@@ -100,7 +100,7 @@ class BeginActivities:
             failure = unreadable(f"The {request.kind} {request.agent_id!r}", error).line()
         if request.member is None:
             await self._show_start(request, begin, context, notices)
-        runtime.contexts.put(execution_id, context)
+        runtime.memory.contexts.put(execution_id, context)
         earlier = _earlier(definition.session, begin.first_message, shared="message_id" in request.sequel.message)
         kept_from = compaction.begins(earlier)
         tainted = taint.inherited(context.taint, earlier[:kept_from])
@@ -168,7 +168,7 @@ class BeginActivities:
         ]
         authority = runtime.authorities.learn(context, read_at)
         if not offered.specs:  # else the first step adds the tools of its MCP servers
-            runtime.toolsets.put(execution_id, ((context.tools_version, authority.version), toolset))
+            runtime.memory.toolsets.put(execution_id, ((context.tools_version, authority.version), toolset))
         return offered
 
     async def _bring_files(self, request: ex.ExecutionInput, context: calls.Context, notices: list[str]) -> None:
@@ -240,7 +240,7 @@ class BeginActivities:
         notices: list[str],
     ) -> Offered:
         """Ask the execution's MCP servers for their tools. One that cannot be used is a notice, not a failure."""
-        configured = mcp.parse(mcp.merged(self._runtime.servers.get(execution_id), context.mcp_servers))
+        configured = mcp.parse(mcp.merged(self._runtime.memory.servers.get(execution_id), context.mcp_servers))
         if not configured or self._runtime.played_tools():  # what is recorded of a server needs no server
             return Offered()
         unconfined = confinement.notice() if any(server.command for server in configured) else ""

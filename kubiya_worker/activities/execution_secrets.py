@@ -32,10 +32,10 @@ async def secrets_for(runtime: Runtime, execution_id: str, context: calls.Contex
     wanted = set[str]().union(*map(templates.secrets_in, settings))
     if not wanted or names.FEATURE_SECRETS not in runtime.control_plane.features:
         return {}
-    known = runtime.secrets_known.get(execution_id)
+    known = runtime.memory.secrets_known.get(execution_id)
     if known is None:
         known = KnownSecrets()
-        runtime.secrets_known.put(execution_id, known)
+        runtime.memory.secrets_known.put(execution_id, known)
     now = time.monotonic()
     stale = sorted(name for name in wanted if name not in known.values or now - known.values[name][1] > FRESH)
     if stale:
@@ -71,12 +71,12 @@ async def _ask(
     fresh = {value for value, _ in known.values.values()} - known.seen
     if fresh:
         known.seen |= fresh
-        runtime.redactors.forget(execution_id)  # the next one hides them, too
+        runtime.memory.redactors.forget(execution_id)  # the next one hides them, too
 
 
 def seen(runtime: Runtime, execution_id: str) -> set[str]:
     """Return all values that the execution has got, also those that were replaced since."""
-    known = runtime.secrets_known.get(execution_id)
+    known = runtime.memory.secrets_known.get(execution_id)
     return known.seen if known is not None else set()
 
 

@@ -76,7 +76,7 @@ class ModelActivities:
             if call.pieces is not None:  # an attempt that died has sent a few too, and text perhaps
                 lost = 2 * (attempt - 1) + (call.pieces if attempt > 1 else 0)
                 result.events = publisher.sent + lost
-        runtime.transcripts.leave(call.execution_id, result.message)
+        runtime.memory.transcripts.leave(call.execution_id, result.message)
         return result
 
     async def _held_now(self, context: calls.Context) -> calls.Context:

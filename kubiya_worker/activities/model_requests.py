@@ -27,7 +27,7 @@ class ModelRequests:
         if images.any_images(messages) and vision.takes_images(model_id, context.model_config):
             workspace = workspace_of(runtime, execution_id, context)
             messages = await asyncio.to_thread(images.with_images, messages, workspace)
-        offer = runtime.offer_of(execution_id, context)
+        offer = runtime.memory.offer_of(execution_id, context)
         return ModelRequest(
             model_id=model_id,
             system_prompt=context.system_prompt,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -19,16 +18,13 @@ from kubiya_worker.activities.early_contexts import EarlyContexts
 from kubiya_worker.activities.event_handover import EventHandover
 from kubiya_worker.activities.event_queue import EventQueue
 from kubiya_worker.activities.event_sender import EventSender
+from kubiya_worker.activities.execution_memory import ExecutionMemory, Recent
 from kubiya_worker.activities.in_flight import InFlight
-from kubiya_worker.activities.known_secrets import KnownSecrets
-from kubiya_worker.activities.offer import Offer
 from kubiya_worker.activities.outage import Waiting
 from kubiya_worker.activities.pacing import EventPacing
 from kubiya_worker.activities.predecessors import Predecessors
 from kubiya_worker.activities.publisher import Publisher
 from kubiya_worker.activities.run_files import RunFileCopies
-from kubiya_worker.activities.transcripts import Transcripts
-from kubiya_worker.activities.turn_end import Posted
 from kubiya_worker.control_plane.client import ControlPlane
 from kubiya_worker.control_plane.delivery import Delivery
 from kubiya_worker.control_plane.direct import DirectConnections
@@ -39,36 +35,11 @@ from kubiya_worker.protocol import names
 from kubiya_worker.protocol.calls import Context, ModelInput, ServerInput, ToolInput
 from kubiya_worker.protocol.streams import RunStream
 from kubiya_worker.recording import Recording, RecordingFile
-from kubiya_worker.tools.base import Toolset
 from kubiya_worker.tools.mcp.pool import LIMIT, SessionPool
 from kubiya_worker.tools.policy.enforcer import Enforcer
 from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.redaction import Redactor
 from kubiya_worker.tools.workspace_files import CopyLimits
-
-V = TypeVar("V")
-
-
-class Recent(Generic[V]):
-    """A cache keeps the `limit` values that were used last, by execution id."""
-
-    def __init__(self, limit: int = 256) -> None:
-        self._limit = limit
-        self._kept: OrderedDict[str, V] = OrderedDict()
-
-    def get(self, key: str) -> V | None:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-        return self._kept.get(key)
-
-    def put(self, key: str, value: V) -> None:
-        self._kept[key] = value
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
-
-    def forget(self, key: str) -> None:
-        self._kept.pop(key, None)
 
 
 @dataclass
@@ -88,17 +59,7 @@ class Runtime:
     longest_call: float | None = None
     spool: Spool = field(default_factory=Spool)
     in_flight: InFlight = field(default_factory=InFlight)
-    transcripts: Transcripts = field(default_factory=Transcripts)
-    contexts: Recent[Context] = field(default_factory=Recent)
-    offers: Recent[Offer] = field(default_factory=Recent)
-    # With the version of the tools and of the authority that they were made from.
-    toolsets: Recent[tuple[tuple[int, str], Toolset]] = field(default_factory=Recent)
-    # For tools only, never in the history; the templates in them are filled in at each use.
-    environments: Recent[Mapping[str, str]] = field(default_factory=Recent)
-    secrets_known: Recent[KnownSecrets] = field(default_factory=Recent)
-    servers: Recent[Mapping[str, Any]] = field(default_factory=Recent)  # the environments' MCP servers, the same
-    turns: Recent[Posted] = field(default_factory=Recent)  # the turns posted last; `forget` leaves them
-    redactors: Recent[Redactor] = field(default_factory=Recent)  # with what an execution's environment hides
+    memory: ExecutionMemory = field(default_factory=ExecutionMemory)
     workflows: Recent[str] = field(default_factory=lambda: Recent(4096))  # workflow ids of executions seen here
     mcp_max_sessions: int = LIMIT
     file_limits: CopyLimits = field(default_factory=CopyLimits)  # of the files of a run that are copied
@@ -199,16 +160,9 @@ class Runtime:
         missing: dict[str, list[Any]] = await workflow.query(names.GET_UNCONFIRMED, result_type=dict)
         await self.in_flight.confirm(self.writer, stream, missing)
 
-    def offer_of(self, execution_id: str, context: Context) -> Offer:
-        known = self.offers.get(execution_id)
-        if known is None or not known.fits(context):
-            known = Offer.of(context)
-            self.offers.put(execution_id, known)
-        return known
-
     def redactor_of(self, execution_id: str) -> Redactor:
         """Return the execution's redactor, or the worker's own while the execution's secrets are not known here."""
-        return self.redactors.get(execution_id) or self.redactor
+        return self.memory.redactors.get(execution_id) or self.redactor
 
     def copy_files(self, execution_id: str) -> None:
         """Begin to copy the files of an execution to the control plane, without waiting for it.
@@ -216,7 +170,7 @@ class Runtime:
         A folder that an agent's `cwd` names belongs to the host, and others change it: nothing of it is copied. Nor is
         anything while the secrets of the execution are not known here, since they could be in a file.
         """
-        context, redactor = self.contexts.get(execution_id), self.redactors.get(execution_id)
+        context, redactor = self.memory.contexts.get(execution_id), self.memory.redactors.get(execution_id)
         if context is None or redactor is None or context.workspace or not self.files.wanted:
             return
         workspace = workspace_of(self, execution_id, context)
@@ -225,9 +179,7 @@ class Runtime:
 
     def forget(self, execution_id: str) -> None:
         """Drop what is kept of an execution that is over."""
-        every = (self.transcripts, self.contexts, self.offers, self.toolsets, self.environments, self.servers)
-        for kept in (*every, self.redactors, self.secrets_known):
-            kept.forget(execution_id)
+        self.memory.forget(execution_id)
         self.mcp.release(execution_id)
         if "writer" in vars(self):  # else nothing was written
             self.writer.forget(execution_id)

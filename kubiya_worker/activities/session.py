@@ -85,11 +85,11 @@ class SessionActivities:
 
     async def _end_by_steps(self, turn: calls.TurnInput, session: Write | None) -> str:
         runtime, execution_id = self._runtime, turn.execution_id
-        seen = runtime.contexts.get(execution_id) is not None
+        seen = runtime.memory.contexts.get(execution_id) is not None
         turn = replace(turn, tool_records=self._calls_of(turn))
-        posted = runtime.turns.get(execution_id)
+        posted = runtime.memory.turns.get(execution_id)
         steps = turn_end.TurnEnd(runtime.control_plane, runtime.delivery, turn, posted, seen=seen)
-        decided = await steps.run(session, lambda posted: runtime.turns.put(execution_id, posted))
+        decided = await steps.run(session, lambda posted: runtime.memory.turns.put(execution_id, posted))
         status = ex.RUNNING if turn.more_input and decided == ex.COMPLETED else decided
         outcome = _outcome(turn, status)
         if status != decided:  # what the control plane decided is on the row

@@ -32,7 +32,7 @@ def tool_environment(environment: Mapping[str, Any]) -> dict[str, str]:
 
 async def variables_of(runtime: Runtime, execution_id: str, context: calls.Context) -> Mapping[str, str]:
     """Return the execution's variables; none, with a line in the log, when the control plane does not give them."""
-    known = runtime.environments.get(execution_id)
+    known = runtime.memory.environments.get(execution_id)
     if known is None:
         try:
             stream = context.member.stream if context.member else execution_id
@@ -48,21 +48,21 @@ async def variables_of(runtime: Runtime, execution_id: str, context: calls.Conte
 def remember_environment(runtime: Runtime, execution_id: str, raw: Mapping[str, Any]) -> Mapping[str, str]:
     """Keep an execution's variables and MCP servers in memory, with `{{…}}` in them still; return the variables."""
     known = tool_environment(raw)
-    runtime.environments.put(execution_id, known)
+    runtime.memory.environments.put(execution_id, known)
     try:
         servers = mcp.of_environment(raw)
     except ConfigurationError:  # the execution is refused for it when it begins
         servers = {}
-    runtime.servers.put(execution_id, servers)
+    runtime.memory.servers.put(execution_id, servers)
     return known
 
 
 async def servers_of(runtime: Runtime, execution_id: str, context: calls.Context) -> list[mcp.McpServer]:
     """Return the execution's MCP servers, with `{{…}}` in them still."""
-    if runtime.servers.get(execution_id) is None:
-        runtime.environments.forget(execution_id)
+    if runtime.memory.servers.get(execution_id) is None:
+        runtime.memory.environments.forget(execution_id)
         await variables_of(runtime, execution_id, context)
-    return mcp.parse(mcp.merged(runtime.servers.get(execution_id), context.mcp_servers))
+    return mcp.parse(mcp.merged(runtime.memory.servers.get(execution_id), context.mcp_servers))
 
 
 async def toolset_of(runtime: Runtime, execution_id: str, context: calls.Context) -> Toolset:
@@ -73,7 +73,7 @@ async def toolset_of(runtime: Runtime, execution_id: str, context: calls.Context
     """
     authority = await runtime.authorities.of(context)
     version = (context.tools_version, authority.version)
-    known = runtime.toolsets.get(execution_id)
+    known = runtime.memory.toolsets.get(execution_id)
     if known is not None and known[0] == version:
         return known[1]
     skills = authority.current(context.skills)
@@ -90,8 +90,8 @@ async def toolset_of(runtime: Runtime, execution_id: str, context: calls.Context
         tools = Toolset([*own, *mcp.tools_of(offered, servers, runtime.mcp)], tools.skills)
     # Without the environment's servers, which the control plane did not give, the tools of these would be missing for
     # the rest of the execution: the next call asks again.
-    if not offered or runtime.servers.get(execution_id) is not None:
-        runtime.toolsets.put(execution_id, (version, tools))
+    if not offered or runtime.memory.servers.get(execution_id) is not None:
+        runtime.memory.toolsets.put(execution_id, (version, tools))
     return tools
 
 
@@ -106,17 +106,17 @@ async def settings_of(runtime: Runtime, execution_id: str, context: calls.Contex
 
 async def redactor_for(runtime: Runtime, execution_id: str, context: calls.Context) -> Redactor:
     """Return the redactor for the secrets of the worker, of the execution's environment and of its MCP servers."""
-    known = runtime.redactors.get(execution_id)
+    known = runtime.memory.redactors.get(execution_id)
     if known is None:
         environment = await variables_of(runtime, execution_id, context)
         try:
-            servers = mcp.parse(mcp.merged(runtime.servers.get(execution_id), context.mcp_servers))
+            servers = mcp.parse(mcp.merged(runtime.memory.servers.get(execution_id), context.mcp_servers))
         except ConfigurationError:  # the execution was refused for it when it began
             servers = []
         secrets = await secrets_for(runtime, execution_id, context, [server.templated for server in servers])
         hidden = secret_values.values(environment, servers, secrets)
         known = Redactor([*runtime.secrets, *hidden, *seen(runtime, execution_id)])
-        if runtime.environments.get(execution_id) is not None:  # not while it cannot be had
-            runtime.redactors.put(execution_id, known)
+        if runtime.memory.environments.get(execution_id) is not None:  # not while it cannot be had
+            runtime.memory.redactors.put(execution_id, known)
     AT_WORK.set(known)
     return known

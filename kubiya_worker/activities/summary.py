@@ -76,7 +76,7 @@ class SummaryActivities:
             compaction.WISHES: await self._bounded(call, context, texts, MOST_WISHES, "wish"),
             compaction.PINS: await self._bounded(call, context, pins, MOST_PINS, "pin"),
         }
-        runtime.transcripts.leave(call.execution_id, message)
+        runtime.memory.transcripts.leave(call.execution_id, message)
         return calls.ModelResult(
             message=message,
             usage=usage.plus(attempts.spent).wire(),
@@ -132,7 +132,7 @@ class SummaryActivities:
         context, messages = step.context, compaction.for_model(step.conversation)
         kept = len(messages) - covered
         order = f"{PROMPT}\n\nThat conversation is the one above; its last {kept} messages are kept beside"
-        offer = self._runtime.offer_of(step.call.execution_id, context)
+        offer = self._runtime.memory.offer_of(step.call.execution_id, context)
         return ModelRequest(
             model_id=model_id,
             system_prompt=context.system_prompt,

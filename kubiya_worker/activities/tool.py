@@ -34,7 +34,7 @@ class ToolActivities:
 
     def _holds(self, call: calls.ToolInput) -> bool:
         """Return whether the call needs no query of its workflow, which answers none during its own task."""
-        context = self._runtime.contexts.get(call.execution_id)
+        context = self._runtime.memory.contexts.get(call.execution_id)
         if context is None or context.tools_version < call.tools_version or call.arguments is None:
             return False
         stream = RunStream(call.execution_id, context.member)

@@ -374,7 +374,7 @@ async def record(call: ToolCall, finished: Finished, answer: ToolAnswer, publish
     tainted = taint.tainted_by(call.context.taint, spec, finished.result.taints, finished.result.remote)
     if tainted:
         message = {**message, "tainted": True}
-    runtime.transcripts.leave(asked.execution_id, message)
+    runtime.memory.transcripts.leave(asked.execution_id, message)
     fresh = await relisted(runtime, asked.execution_id, call.context) if spec.source == "mcp" else {}
     entry = call.records.entry(finished.status, shown.error, finished.started_at, finished.seconds, shown.size)
     left = finished.result.left
@@ -401,7 +401,7 @@ async def _record_unrun(call: ToolCall, ended: NotRun) -> calls.ToolOutcome:
         out.emit(call.records.completed(ended.status, seconds=0.0, ruling=call.ruling, error=text))
         noted = _noted(call, text, ended.status, out)
     message = call.records.message(noted.content, ended.status, text)
-    call.runtime.transcripts.leave(asked.execution_id, message)
+    call.runtime.memory.transcripts.leave(asked.execution_id, message)
     return calls.ToolOutcome(message=message, **noted.outcome, **_published(publisher))
 
 

@@ -96,8 +96,8 @@ class TemporalWork:
         live = self._live
         runtime = make_runtime(self._setup, client, live.registration, live.spool, routing)
         runtime.crowded = lambda: live.gauges.counters.crowded(self._settings.max_concurrent_activities)
-        tracing.use(runtime.contexts.get)
-        live.gauges.monitor.meter.contexts = runtime.contexts.get
+        tracing.use(runtime.memory.contexts.get)
+        live.gauges.monitor.meter.contexts = runtime.memory.contexts.get
         return runtime
 
     def _packages_changed(self, fault: str) -> None:

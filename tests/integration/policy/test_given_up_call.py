@@ -61,8 +61,10 @@ async def test_only_a_call_that_somebody_cancelled_tells_its_end(
             bench.context()
             spec = next(spec for spec in SPECS if spec.name == "shell")
             tool = Hanging(spec)
-            authority = await bench.runtime.authorities.of(bench.runtime.contexts.get("e-1") or calls.Context("a-1"))
-            bench.runtime.toolsets.put("e-1", ((0, authority.version), Toolset([tool])))
+            authority = await bench.runtime.authorities.of(
+                bench.runtime.memory.contexts.get("e-1") or calls.Context("a-1")
+            )
+            bench.runtime.memory.toolsets.put("e-1", ((0, authority.version), Toolset([tool])))
             asked = calls.ToolInput("e-1", "t-1", "shell", "m-1", 1, arguments=m.canonical({"command": "ls"}))
             environment = ActivityEnvironment()
             call = asyncio.ensure_future(environment.run(ToolActivities(bench.runtime).call_tool, asked))

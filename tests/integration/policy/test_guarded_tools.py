@@ -85,18 +85,18 @@ class Bench:
             secrets=(CANARY,),
             enforcer=Enforcer(url, timeout=timeout),
         )
-        self.runtime.environments.put("e-1", {})
+        self.runtime.memory.environments.put("e-1", {})
 
     def context(self, **fields: Any) -> None:
         tools = [spec.wire() for spec in SPECS]
         context = calls.Context("a-1", agent_name="ops", tools=tools, members=[MEMBER], **fields)
-        self.runtime.contexts.put("e-1", context)
+        self.runtime.memory.contexts.put("e-1", context)
         self.runtime.authorities = Authorities(self.runtime.control_plane, clock=lambda: 0.0)  # nothing gets old
         self.runtime.authorities.learn(context, 0.0)
 
     async def call(self, spec: ToolSpec, grant: calls.Grant | None = None, **about: Any) -> calls.ToolOutcome:
-        authority = await self.runtime.authorities.of(self.runtime.contexts.get("e-1") or calls.Context("a-1"))
-        self.runtime.toolsets.put("e-1", ((0, authority.version), Toolset(self.tools.values())))
+        authority = await self.runtime.authorities.of(self.runtime.memory.contexts.get("e-1") or calls.Context("a-1"))
+        self.runtime.memory.toolsets.put("e-1", ((0, authority.version), Toolset(self.tools.values())))
         text = m.canonical({**_arguments(spec), **about.pop("arguments", {})})
         asked = calls.ToolInput("e-1", f"t-{spec.name}", spec.name, "m-1", 1, arguments=text, grant=grant, **about)
         return await ActivityEnvironment().run(ToolActivities(self.runtime).call_tool, asked)

@@ -10,8 +10,9 @@ from typing import Any, cast
 import pytest
 
 from kubiya_worker.activities import execution_secrets
+from kubiya_worker.activities.execution_memory import ExecutionMemory
 from kubiya_worker.activities.execution_secrets import filled, secrets_for, seen
-from kubiya_worker.activities.runtime import Recent, Runtime
+from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.control_plane.errors import Refused, Unreachable
 from kubiya_worker.protocol import calls, names
 
@@ -36,7 +37,7 @@ class Plane:
 
 
 def runtime_of(plane: Plane) -> Runtime:
-    about = {"control_plane": plane, "worker_id": "w1", "secrets_known": Recent(), "redactors": Recent()}
+    about = {"control_plane": plane, "worker_id": "w1", "memory": ExecutionMemory()}
     return cast(Runtime, SimpleNamespace(**about))
 
 
@@ -50,10 +51,10 @@ def test_only_what_is_referenced_is_asked_and_kept_for_a_while(monkeypatch: pyte
     assert ask(runtime) == ask(runtime) == {"A": "one-1111", "B": "two-2222"}
     question = {"worker_id": "w1", "execution_id": "e1", "kind": "agent", "entity_id": "a1", "names": ["A", "B"]}
     assert plane.asked == [question]
-    runtime.redactors.put("e1", cast(Any, "of the first values"))
+    runtime.memory.redactors.put("e1", cast(Any, "of the first values"))
     monkeypatch.setattr(execution_secrets, "FRESH", -1.0)
     assert ask(runtime)["A"] == "new-3333"
-    assert runtime.redactors.get("e1") is None and seen(runtime, "e1") == {"one-1111", "two-2222", "new-3333"}
+    assert runtime.memory.redactors.get("e1") is None and seen(runtime, "e1") == {"one-1111", "two-2222", "new-3333"}
 
 
 def test_the_last_value_holds_in_an_outage_and_not_after_a_refusal(

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from kubiya_worker.activities.authority import Authority
-from kubiya_worker.activities.runtime import Recent, Runtime
+from kubiya_worker.activities.execution_memory import ExecutionMemory
+from kubiya_worker.activities.runtime import Runtime
 from kubiya_worker.activities.step_resources import toolset_of
 from kubiya_worker.control_plane.errors import Unreachable
 from kubiya_worker.protocol import calls
@@ -39,13 +40,10 @@ async def authority(_: Any) -> Authority:
 
 
 def test_a_server_that_could_not_be_read_is_not_missing_for_ever(tmp_path: Path) -> None:
-    recent = ("toolsets", "environments", "servers", "secrets_known", "redactors")
     plane = Plane()
     about = {"control_plane": plane, "authorities": SimpleNamespace(of=authority), "mcp": None, "worker_id": "w"}
     about["played_tools"] = lambda: None
-    runtime = cast(
-        Runtime, SimpleNamespace(workspace_root=tmp_path, **about, **{name: Recent[Any]() for name in recent})
-    )
+    runtime = cast(Runtime, SimpleNamespace(workspace_root=tmp_path, memory=ExecutionMemory(), **about))
     context = calls.Context(agent_id="a", tools=[CALL.wire()])
     assert asyncio.run(toolset_of(runtime, "e1", context)).get(CALL.name) is None
     assert asyncio.run(toolset_of(runtime, "e1", context)).get(CALL.name) is not None
