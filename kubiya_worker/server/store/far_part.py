@@ -31,11 +31,23 @@ def read_part(
 
     They are ordered by `order`, which no two rows share; `oldest`: ascending.
     """
-    forward = skip <= FAR or not is_nearer_from_the_end(skip, reader.expects(statement))
-    if not forward:
-        rest = reader.execute(statement.with_only_columns(func.count())).scalar() - skip
-        skip, limit = max(0, rest - limit), max(0, min(limit, rest))
-    ascending = oldest is forward
-    ordered = statement.order_by(*(column.asc() if ascending else column.desc() for column in order))
-    rows = list(reader.execute(ordered.limit(limit).offset(skip)))
-    return rows if forward else rows[::-1]
+    rest = _rows_behind(reader, statement, skip)
+    if rest is None or rest >= skip:
+        return list(reader.execute(_ordered(statement, order, oldest).limit(limit).offset(skip)))
+    backwards = _ordered(statement, order, not oldest)
+    part = backwards.limit(max(0, min(limit, rest))).offset(max(0, rest - limit))
+    return list(reader.execute(part))[::-1]
+
+
+def _ordered(statement: Select[Any], order: Sequence[ColumnElement[Any]], ascending: bool) -> Select[Any]:
+    return statement.order_by(*(column.asc() if ascending else column.desc() for column in order))
+
+
+def _rows_behind(reader: Reader, statement: Select[Any], skip: int) -> int | None:
+    """Return how many rows are behind the first `skip` ones, negative for fewer; None where it costs too much to know.
+
+    The statistics that say so may be old; the number returned is counted.
+    """
+    if skip <= FAR or not is_nearer_from_the_end(skip, reader.expects(statement)):
+        return None
+    return int(reader.execute(statement.with_only_columns(func.count())).scalar()) - skip
