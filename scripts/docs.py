@@ -83,6 +83,18 @@ Written by `scripts/docs` from `kubiya_worker/errors.py`. From 64 on they are th
 once more, after a growing delay. Any other code, and any signal, counts as a crash and is started again. A child that
 signal n ended counts as 128 + n.
 
+## Errors as JSON
+
+A command that fails with a code of 64 or more says why in one line on standard error, and nothing on standard output.
+With `-o json` or `--json` the line is an object:
+
+```json
+{{"error": {{"message": "The queue 'nope' is not known", "exit_code": 64, "remedy": "See kubiya queues ls"}}}}
+```
+
+`remedy` is there where something is known to help, `status` where an HTTP answer was the reason, and `problems` where
+the control plane names the fields that are wrong. Other lines on standard error, such as a worker's log, are no JSON.
+
 {commands}"""
 
 ERRORS = """# Error lines

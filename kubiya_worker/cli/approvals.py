@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -28,6 +29,7 @@ COLUMNS: Final = (
     *(field("execution_id", "EXECUTION", wide=True), field("expires_at", "UNTIL", wide=True)),
     Cells("BY", lambda row: row.get("approved_by_email") or row.get("approved_by_name"), wide=True),
 )
+LIST: Final = tuple(column for column in COLUMNS if column.head in ("ID", "TOOL", "STATUS", "AGE"))
 
 
 def _still_pending(approval: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def _still_pending(approval: dict[str, Any]) -> dict[str, Any]:
     return approval
 
 
-def _approvers(approval: dict[str, Any]) -> str:
+def _approvers(approval: Mapping[str, Any]) -> str:
     return str((approval.get("approvers") or {}).get("text") or "")
 
 
@@ -77,17 +79,16 @@ def ls(everything: bool, mine: bool, queue: str, as_json: bool, output: str) -> 
         for approval in requests:
             print(json.dumps(approval, ensure_ascii=False))
         return
-    if not requests:
-        print("No request waits for approval." if not everything else "There are no requests.", file=sys.stderr)
-        return
-    paint = Paint.for_stream(sys.stdout)
-    for approval in requests:
-        status = "" if approval.get("status") == "pending" else f"  {approval.get('status')}"
-        head = f"{approval.get('id')}  {one_line(str(approval.get('tool_name')), 30)}{status}"
-        print(f"{paint.bold(head)}  {paint.dim(age(approval.get('created_at')))}")
-        print(f"    {one_line(arguments_text(approval.get('tool_args')), 100)}")
-        if approval.get("you_may_answer") is False:
-            print(paint.dim(f"    may be answered by {one_line(_approvers(approval), 200)}"))
+    nothing = "There are no requests." if everything else "No request waits for approval."
+    tables.show_lines(requests, LIST, _below, none=nothing)
+
+
+def _below(approval: Mapping[str, Any]) -> list[str]:
+    """Return what a list says of a request below its row: the arguments, and who may answer where we may not."""
+    lines = [one_line(arguments_text(approval.get("tool_args")), 100)]
+    if approval.get("you_may_answer") is False:
+        lines.append(f"may be answered by {one_line(_approvers(approval), 200)}")
+    return lines
 
 
 @approvals.command()

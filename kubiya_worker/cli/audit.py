@@ -19,7 +19,7 @@ from kubiya_worker.cli.connection import connect
 from kubiya_worker.cli.grouped_options import grouped
 from kubiya_worker.cli.moments import moment
 from kubiya_worker.cli.tables import Cells, field
-from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.cli.terminal import one_line
 from kubiya_worker.errors import UsageError
 from kubiya_worker.protocol import audit as chain
 
@@ -90,25 +90,27 @@ def ls(filters: RecordFilters, lines: int, output: str) -> None:
     if output != tables.TEXT:
         tables.show(records[::-1], COLUMNS, output, none="No record fits.")
         return
-    if not records:
-        print("No record fits.", file=sys.stderr)
-        return
-    paint = Paint.for_stream(sys.stdout)
-    for record in reversed(records):
-        print(_line(record, paint))
+    tables.show_lines(records[::-1], LIST, lambda _: (), none="No record fits.")
 
 
-def _line(record: dict[str, Any], paint: Paint) -> str:
-    """Return a record in one line: number, time, who, what, and the fields that changed."""
-    subject, place = record.get("object") or {}, record.get("from") or {}
-    name = one_line(_who(record), 40)
-    address = f" from {place['address']}" if place.get("address") else ""
+def _from(record: Mapping[str, Any]) -> str:
+    address = (record.get("from") or {}).get("address")
+    return f"{one_line(_who(record), 40)}{f' from {address}' if address else ''}"
+
+
+def _deed(record: Mapping[str, Any]) -> str:
+    """Return what was done to what, why, and the fields that changed, in one line."""
+    subject = record.get("object") or {}
     about = one_line(str(subject.get("name") or subject.get("id") or ""), 60)
     refused = f"  refused: {record.get('detail')}" if record.get("outcome") == "refused" else ""
-    head = f"{record.get('seq')}  {str(record.get('at'))[:19]}Z  {name}{address}  "
-    deed = paint.bold(f"{record.get('action')} {about}")
     why = f"  because: {record['reason']}" if record.get("reason") else ""
-    return f"{head}{deed}{one_line(refused, LONGEST)}{one_line(why, LONGEST)}{paint.dim(_fields(record))}"
+    return f"{record.get('action')} {about}{one_line(refused, LONGEST)}{one_line(why, LONGEST)}{_fields(record)}"
+
+
+LIST: Final = (
+    *(field("seq", "NUMBER"), Cells("TIME", lambda row: f"{str(row.get('at'))[:19]}Z"), Cells("WHO", _from, 90)),
+    Cells("WHAT", _deed, 4 * LONGEST),
+)
 
 
 def _who(record: Mapping[str, Any]) -> str:
@@ -116,7 +118,7 @@ def _who(record: Mapping[str, Any]) -> str:
     return str(who.get("name") or who.get("email") or who.get("key") or "nobody")
 
 
-def _fields(record: dict[str, Any]) -> str:
+def _fields(record: Mapping[str, Any]) -> str:
     before, after = record.get("before") or {}, record.get("after") or {}
     if not before:
         return ""

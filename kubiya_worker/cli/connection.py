@@ -94,6 +94,7 @@ class Api:
         self.base_url = base_url.rstrip("/")
         self._environ = environ
         headers = {"Authorization": f"Bearer {api_key}", "User-Agent": f"kubiya-cli/{__version__}"}
+        self._known = False  # whether the server has shown that it is a control plane
         local = urlsplit(base_url).hostname in LOOPBACK  # a proxy cannot reach this machine's own addresses
         self._wire = Transport(self.base_url, headers, connect_timeout=5.0, read_timeout=30.0, direct=local)
 
@@ -107,6 +108,7 @@ class Api:
         try:
             return self._wire.call(method, f"{self.base_url}{API}{path}", body, timeout=timeout, headers=headers)
         except errors.ControlPlaneError as error:
+            self._refuse_other_servers(error)
             self._explain(error)
             if error.status == 404 and path.partition("?")[0].count("/") > 1:  # a list that is missing is a wrong URL
                 error.exit_code = EX_USAGE
@@ -149,6 +151,14 @@ class Api:
             self._explain(fault)
             raise fault
         return reply
+
+    def _refuse_other_servers(self, error: errors.ControlPlaneError) -> None:
+        """Raise Refused for a server that is no control plane. It is asked once, after an answer of any server."""
+        if isinstance(error, errors.Refused) and error.status in (None, 404, 405) and not self._known:
+            found = self._wire.foreign()
+            if found:
+                raise errors.foreign_server(self.base_url, found) from error
+            self._known = True
 
     def _explain(self, error: errors.ControlPlaneError) -> None:
         """Replace the worker's remedy by one for a person."""

@@ -33,7 +33,7 @@ OF_SCHEDULES: Final = frozenset({"cron_schedule", "cron_timezone", "overlap_poli
 OVERLAPS: Final = ("allow_all", "skip", "buffer_one", "buffer_all", "cancel_other")  # server/edges/jobs.py
 
 
-def _when(job: dict[str, Any]) -> str:
+def _when(job: tables.Row) -> str:
     if job.get("trigger_type") != "cron":
         return str(job.get("trigger_type"))
     return f"{job.get('cron_schedule')} {job.get('cron_timezone') or ''}".strip()
@@ -100,20 +100,28 @@ def ls(context: click.Context, as_json: bool, output: str | None, queue: str | N
         for job in all_jobs:
             print(json.dumps(job, ensure_ascii=False))
         return
-    if not all_jobs:
-        print("There are no jobs.", file=sys.stderr)
-        return
-    paint = Paint.for_stream(sys.stdout)
-    for job in all_jobs:
-        off = "" if job.get("enabled", True) else "  disabled"
-        off += "  broken" if job.get("broken") else ""
-        runs, last = job.get("total_executions") or 0, job.get("last_execution_at")
-        summary = f"{runs} run{'' if runs == 1 else 's'}{f', last {age(last)} ago' if last else ''}"
-        print(f"{paint.bold(one_line(str(job.get('name')), 60))}{off}  {paint.dim(summary)}")
-        entity = f"{job.get('entity_type')} {job.get('entity_name') or job.get('entity_id')}"
-        print(f"    {one_line(_when(job), 60)}  {one_line(entity, 60)}")
-        if job.get("broken"):
-            print(f"    {one_line(str(job['broken']), 200)}: give it another one, or remove it")
+    tables.show_lines(all_jobs, LIST, _below, none="There are no jobs.")
+
+
+def _state(job: tables.Row) -> str:
+    enabled = "enabled" if job.get("enabled", True) else "disabled"
+    return f"{enabled}, broken" if job.get("broken") else enabled
+
+
+LIST: Final = (
+    *(tables.field("name", "JOB", 60), tables.Cells("STATE", _state)),
+    tables.Cells("RUNS", lambda job: job.get("total_executions") or 0),
+    tables.Cells("LAST", lambda job: f"{age(job['last_execution_at'])} ago" if job.get("last_execution_at") else ""),
+)
+
+
+def _below(job: tables.Row) -> list[str]:
+    """Return what a list says of a job below its row: when it runs, what runs, and why it cannot."""
+    entity = f"{job.get('entity_type')} {job.get('entity_name') or job.get('entity_id')}"
+    lines = [f"{one_line(_when(job), 60)}  {one_line(entity, 60)}"]
+    if job.get("broken"):
+        lines.append(f"{one_line(str(job['broken']), 200)}: give it another one, or remove it")
+    return lines
 
 
 @jobs.command()

@@ -19,7 +19,7 @@ from kubiya_worker.cli.connection import Api, connect
 from kubiya_worker.cli.grouped_options import grouped
 from kubiya_worker.cli.moments import age
 from kubiya_worker.cli.tables import Cells, field
-from kubiya_worker.cli.terminal import Paint, one_line
+from kubiya_worker.cli.terminal import one_line
 from kubiya_worker.errors import UsageError
 
 ROLES: Final = ("viewer", "operator", "approver", "admin", "worker")
@@ -137,17 +137,15 @@ def ls(everything: bool, queue: str | None, output: str) -> None:
     if output != "text":
         tables.show(rows, COLUMNS, output, none="There are no keys.")
         return
-    paint = Paint.for_stream(sys.stdout)
-    for key in rows:
-        status = "" if key.get("status") == "active" else f"  {key.get('status')}"
-        used = f"used {age(key['last_used_at'])} ago" if key.get("last_used_at") else "never used"
-        head = f"{key.get('id')}  {one_line(str(key.get('role')), 20):8}  {one_line(_person(key), 80)}{status}"
-        print(f"{paint.bold(head)}  {paint.dim(used)}")
-        limits = [f"{kind}: {', '.join(names)}" for kind, names in (key.get("scopes") or {}).items() if names]
-        more = [*limits, *([f"groups: {', '.join(key['groups'])}"] if key.get("groups") else [])]
-        more += [f"until {key['expires_at']}"] if key.get("expires_at") else []
-        if more:
-            print(f"    {one_line('; '.join(more), 200)}")
+    tables.show_lines(rows, COLUMNS, _below, none="There are no keys.")
+
+
+def _below(key: Mapping[str, Any]) -> list[str]:
+    """Return what limits a key, in one line; no line where nothing does."""
+    limits = [f"{kind}: {', '.join(names)}" for kind, names in (key.get("scopes") or {}).items() if names]
+    limits += [f"groups: {', '.join(key['groups'])}"] if key.get("groups") else []
+    limits += [f"until {key['expires_at']}"] if key.get("expires_at") else []
+    return [one_line("; ".join(limits), 200)] if limits else []
 
 
 @keys.command()

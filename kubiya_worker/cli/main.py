@@ -17,6 +17,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - an older interpreter gets one li
 import click
 
 from kubiya_worker import __version__
+from kubiya_worker.cli import failure
 from kubiya_worker.cli.lazy_group import LazyGroup
 from kubiya_worker.cli.terminal import tolerate
 from kubiya_worker.errors import EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, WorkerError
@@ -122,15 +123,14 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
     except click.UsageError as error:
         where = f" See '{error.ctx.command_path} --help'." if error.ctx else ""
         text = " ".join(error.format_message().split())
-        click.echo(
-            f"kubiya: {text}{'' if text.endswith(('.', '?', '?)')) else '.'}{_suggestion(error)}{where}", err=True
-        )
+        stop = "" if text.endswith((".", "?", "?)")) else "."
+        failure.tell(f"{text}{stop}{_suggestion(error)}{where}", EX_USAGE, argv)
         return EX_USAGE
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except WorkerError as error:
-        click.echo(f"kubiya: {error.line()}", err=True)
+        failure.tell_error(error, argv)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -142,17 +142,17 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
         return _broken_pipe()
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            return _bug(error)
-        click.echo(f"kubiya: {error.strerror}: {error.filename or 'the output'} cannot be written", err=True)
+            return _bug(error, argv)
+        failure.tell(f"{error.strerror}: {error.filename or 'the output'} cannot be written", EX_TEMPFAIL, argv)
         return EX_TEMPFAIL
     except Exception as error:
-        return _bug(error)
+        return _bug(error, argv)
 
 
-def _bug(error: Exception) -> int:
+def _bug(error: Exception, argv: list[str]) -> int:
     if os.environ.get("KUBIYA_DEBUG"):
         traceback.print_exc()
-    click.echo(f"kubiya: {type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback", err=True)
+    failure.tell(f"{type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback", EX_SOFTWARE, argv)
     return EX_SOFTWARE
 
 

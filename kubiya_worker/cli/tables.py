@@ -55,6 +55,22 @@ def show(rows: Sequence[Row], columns: Sequence[Cells], form: str, *, none: str 
         print(table(rows, columns, wide=form == WIDE, paint=Paint.for_stream(sys.stdout)))
 
 
+def show_lines(
+    rows: Sequence[Row], columns: Sequence[Cells], below: Callable[[Row], Sequence[str]], *, none: str
+) -> None:
+    """Print rows for a person: a table whose rows have lines below them, for what a column is too narrow for."""
+    if not rows:
+        print(none, file=sys.stderr)
+        return
+    paint = Paint.for_stream(sys.stdout)
+    head, *lines = table(rows, columns, wide=False, paint=paint).split("\n")
+    print(head)
+    for row, line in zip(rows, lines, strict=True):
+        print(paint.bold(line))
+        for text in below(row):
+            print(f"    {text}")
+
+
 def show_one(row: Row, columns: Sequence[Cells], form: str) -> None:
     """Print one object in a form: as a table of one row, or whole as JSON or YAML."""
     if form in (JSON, YAML):

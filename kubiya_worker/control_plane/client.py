@@ -99,6 +99,12 @@ class ControlPlane:
         """Return the seconds that this host's clock is ahead of the control plane's; None when that is not known."""
         return self._wire.skew
 
+    def refuse_other_servers(self, error: errors.Refused) -> None:
+        """Raise Refused where the server that gave this answer is no control plane, but another kind of server."""
+        found = self._wire.foreign() if error.status in (None, 404, 405) else ""
+        if found:
+            raise errors.foreign_server(self.base_url, found) from error
+
     def health(self) -> dict[str, Any]:
         return self._answers.object("GET", "/api/health", prefix="")
 

@@ -67,6 +67,14 @@ class Refused(ControlPlaneError):
     exit_code = EX_CONFIG
 
 
+def foreign_server(url: str, shown_by: str) -> Refused:
+    """Return the error for a server that is no control plane; `shown_by` is what `Transport.foreign` has found."""
+    return Refused(
+        f"{url} is no Kubiya control plane: {shown_by}",
+        remedy="Set CONTROL_PLANE_URL (or CONTROL_PLANE_GATEWAY_URL, which counts first) to the address of one",
+    )
+
+
 def from_status(status: int, message: str, retry_after: float | None) -> ControlPlaneError:
     """Return the error for an HTTP status of 400 or above."""
     if status in (401, 403):

@@ -101,6 +101,22 @@ class Transport:
                 f"{method} {url} answered something that is not JSON", remedy="Is this URL a Kubiya control plane?"
             ) from error
 
+    def foreign(self) -> str:
+        """Return what shows that another kind of server answers at this URL; empty where none does, or nobody answers.
+
+        Each control plane answers GET /api/health with an object that has a status, also without a key
+        (docs/protocol.md#a1).
+        """
+        path = "/api/health"
+        try:
+            answer = self.call("GET", f"{self.base_url}{path}", timeout=(2.0, 5.0))
+        except errors.Refused as error:
+            return f"{path} is answered with {error.status or 'something that is not JSON'}"
+        except errors.ControlPlaneError:
+            return ""
+        known = isinstance(answer, dict) and isinstance(answer.get("status"), str)
+        return "" if known or answer is None else f"{path} is answered with JSON that says no status"
+
     def refusal(
         self, method: str, url: str, status: int, detail: str, retry_after: float | None = None
     ) -> errors.ControlPlaneError:

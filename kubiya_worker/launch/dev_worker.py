@@ -29,7 +29,7 @@ class DevWorker:
     def as_json(self) -> dict[str, Any]:
         return {
             "queue": self.queue,
-            "state": "RUNNING",
+            "state": "running",
             "stack_pid": self.pid,
             "control_plane_url": self.control_plane_url,
             "log": str(self.log_file),

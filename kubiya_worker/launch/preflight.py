@@ -37,6 +37,7 @@ def check(settings: Settings) -> Queue:
     except Unreachable as error:
         raise Unavailable(error.message, remedy="Check CONTROL_PLANE_GATEWAY_URL and the network") from error
     except Refused as error:
+        control_plane.refuse_other_servers(error)
         if error.status in NOT_A_QUEUE:
             raise ConfigurationError(
                 f"The queue {settings.queue_id!r} is not known to {settings.control_plane_url}",

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,7 +121,7 @@ class WorkerReport:
             "worker_pid": self.worker_pid,
             "ready_at": (child or {}).get("ready_at"),
             "says": (child or {}).get("status") or "",
-            "worker": self.live_status,
+            "worker": _with_iso_time(self.live_status),
             "next_start": self.state.get("next_start") if self.alive else None,
             "restarts": self.state.get("restarts") or {},
             "deaths": self.state.get("deaths") or [],
@@ -131,6 +131,14 @@ class WorkerReport:
             "folder": str(self.home.folder),
             "control_plane_url": self.pid_file.get("control_plane_url"),
         }
+
+
+def _with_iso_time(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the worker's status with the time of its writing as all other times are: in ISO form, UTC."""
+    at = status.get("at")
+    if not isinstance(at, int | float):
+        return dict(status)
+    return {**status, "at": datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")}
 
 
 def examine(home: Home) -> WorkerReport:

@@ -47,6 +47,7 @@ def register(settings: Settings, control_plane: ControlPlane, stopping: threadin
                 remedy="Check KUBIYA_API_KEY: kubiya doctor tries it",
             ) from error
         except Refused as error:
+            control_plane.refuse_other_servers(error)
             if error.status == 404:
                 raise ConfigurationError(
                     f"The queue {settings.queue_id!r} is not known to {control_plane.base_url}",

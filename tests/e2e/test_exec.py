@@ -141,6 +141,7 @@ def test_without_a_terminal_it_waits_for_somebody_elses_answer(dev: Dev) -> None
             break
     (approval,) = ID.findall(line)
     listed = dev.kubiya("approvals", "ls")
+    assert listed.stdout.split()[:4] == ["ID", "TOOL", "STATUS", "AGE"]
     assert approval in listed.stdout and "save_file" in listed.stdout and "path=note.txt" in listed.stdout
     shown = dev.kubiya("approvals", "show", approval[:12])
     assert "content: one" in shown.stdout and "status: pending" in shown.stdout

@@ -45,7 +45,7 @@ class Commands:
     def _request(
         self, method: str, url: str, data: bytes | None, headers: dict[str, str], *_: Any, preload: bool
     ) -> urllib3.BaseHTTPResponse:
-        path = url.removeprefix(f"{URL}/api/v1")
+        path = url.removeprefix(f"{URL}/api/v1") if url.startswith(f"{URL}/api/v1") else url.replace(URL, "/")
         body = json.loads(data) if data else None
         answer = self.api.ask(method, path, body, key=False, headers={k: str(v) for k, v in headers.items()})
         kept = {k: v for k, v in answer.headers.items() if k.lower() not in ("content-length", "transfer-encoding")}

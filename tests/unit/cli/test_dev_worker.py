@@ -32,7 +32,8 @@ def test_status_list_and_logs_know_it(stack: StackFolder, capsys: pytest.Capture
     told = capsys.readouterr().out
     assert "default" in told and "RUNNING" in told and f"pid {os.getpid()}" in told
     assert call(cli, ["worker", "status", "--queue-id", "default", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["log"] == str(stack.logs / "worker.log")
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["log"], facts["state"]) == (str(stack.logs / "worker.log"), "running"), "as for any other worker"
     assert call(cli, ["worker", "list"]) == 0
     assert "dev" in capsys.readouterr().out.splitlines()[1].split()
     assert call(cli, ["worker", "logs"]) == 0
