@@ -71,6 +71,17 @@ def dev(state: Path) -> list[str]:
     return command("dev", "--ephemeral", "--json", "--model", "demo", "--state-dir", str(state), *ports)
 
 
+def said(text: str) -> str:
+    """What a command with --json has printed, with its error as a line for a person."""
+    *lines, last = text.strip().splitlines() or [""]
+    try:
+        error = json.loads(last)["error"]
+        lines.append(f"{error['message']}. {error.get('remedy', '')}".strip())
+    except (ValueError, KeyError, TypeError):
+        lines.append(last)
+    return "\n".join(lines)
+
+
 def wait_until_ready(log: Path, ended: Any) -> dict[str, Any]:
     """The stack's line of facts, which it prints when it is ready."""
     deadline = time.monotonic() + READY_WITHIN
@@ -81,7 +92,7 @@ def wait_until_ready(log: Path, ended: Any) -> dict[str, Any]:
                 facts: dict[str, Any] = json.loads(line)
                 return facts
         if ended() is not None:
-            raise Failed(f"the local stack did not start: {text.strip() or 'it said nothing'}")
+            raise Failed(f"the local stack did not start: {said(text) or 'it said nothing'}")
         time.sleep(0.02)
     raise Failed(f"the local stack was not ready within {READY_WITHIN:g} s; see {log}")
 

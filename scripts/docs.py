@@ -93,7 +93,7 @@ With `-o json` or `--json` the line is an object:
 ```
 
 `remedy` is there where something is known to help, `status` where an HTTP answer was the reason, and `problems` where
-the control plane names the fields that are wrong. Other lines on standard error, such as a worker's log, are no JSON.
+several fields or lines are wrong. Other lines on standard error, such as a worker's log, are no JSON.
 
 {commands}"""
 

@@ -28,6 +28,8 @@ class Faults(ConfigurationError):
         count = f"{len(faults)} faults" if len(faults) > 1 else "1 fault"
         super().__init__("\n".join([f"Nothing was changed, because of {count}:", *(f"  {each}" for each in faults)]))
 
+        self.problems = list(faults)  # as JSON has them (`cli/failure.py`)
+
     def line(self) -> str:
         """Return all faults, each in a line of its own, as one line for many of them could not be read."""
         return self.message

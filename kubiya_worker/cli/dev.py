@@ -100,8 +100,8 @@ class DevOutput:
         print('  kubiya exec agent ops "What fills the disk under /var/log?"')
         print(self._paint.dim("Ctrl-C stops everything."), flush=True)
 
-    def restarting(self, code: int, delay: float, last: str) -> None:
-        self._print_event(f"the worker ended with exit code {code} and is started again in {delay:g} s: {last}")
+    def restarting(self, end: str, delay: float) -> None:
+        self._print_event(f"the worker {end}. It is started again in {delay:g} s")
 
     def stopping(self, name: str) -> None:
         if not self._stopping:

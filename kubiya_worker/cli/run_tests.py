@@ -196,8 +196,8 @@ class TestStack:
     def ready(self, facts: Facts) -> None:
         threading.Thread(target=self._play, args=(facts,), name="tests", daemon=True).start()
 
-    def restarting(self, code: int, delay: float, last: str) -> None:
-        print(f"kubiya test: the worker ended with exit code {code}: {last}", file=sys.stderr, flush=True)
+    def restarting(self, end: str, delay: float) -> None:
+        print(f"kubiya test: the worker {end}. It is started again in {delay:g} s", file=sys.stderr, flush=True)
 
     def stopping(self, name: str) -> None:
         """Say nothing: it takes a second."""

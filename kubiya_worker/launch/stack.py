@@ -59,7 +59,7 @@ class Observer(Protocol):
     """Receives the events of the stack. It is called from the loop, so it must not block."""
 
     def ready(self, facts: Facts) -> None: ...
-    def restarting(self, code: int, delay: float, last: str) -> None: ...
+    def restarting(self, end: str, delay: float) -> None: ...
     def stopping(self, name: str) -> None: ...
     def line(self, name: str, text: str) -> None: ...
 
@@ -208,9 +208,11 @@ class Stack:
             self._crashes = 1 if time.monotonic() - child.started > HEALTHY_AFTER else self._crashes + 1
             delay = restart_delay(self._crashes)
             self._restart_at = time.monotonic() + delay
-            self._observer.restarting(code, delay, last)
+            self._observer.restarting(ending(code, last), delay)
             return
-        error = WorkerError(f"{NAMES[name]} ended with exit code {code}: {last}", remedy=f"See {child.log}")
+        kept = self._ready and not self._options.ephemeral
+        again = "Start kubiya dev again, and open executions go on; see" if kept else "See"
+        error = WorkerError(f"{NAMES[name]} {ending(code, last)}", remedy=f"{again} {child.log}")
         error.exit_code = code if code in FINAL_CODES else Unavailable.exit_code
         raise error
 
@@ -253,6 +255,16 @@ def last_words(lines: Sequence[str]) -> str:
     """Return the line of a program's log that says why it ended: the last one, or that of a Go program's breakdown."""
     broke = next((line for line in reversed(lines) if line.startswith(PANIC_WORDS)), None)
     return broke or (lines[-1] if lines else "it said nothing")
+
+
+def ending(code: int, last: str) -> str:
+    """Return how a program ended, from its exit code (128 + signal) and its last words. Pure.
+
+    Whoever is killed cannot say why: its last words are about something else.
+    """
+    if code == 128 + signal.SIGKILL:
+        return "was killed (SIGKILL: by kill -9, or because the host had no memory left)"
+    return f"ended with exit code {code}: {last}"
 
 
 def added_lines(path: Path, start: int) -> tuple[list[str], int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from scripts.demo import said
 from tests.support.dev import all_gone
 from tests.support.stack import ROOT, Process
 from tests.support.terminal import CONTROL_C, Terminal
@@ -110,6 +111,12 @@ def test_kill_9_in_mid_run_leaves_no_process(environment: dict[str, str], tmp_pa
         all_gone(of(tmp_path), GONE_WITHIN)
     finally:
         process.kill()
+
+
+def test_why_the_stack_did_not_start_is_told_as_a_line() -> None:
+    error = {"message": "Port 1 is taken", "exit_code": 69, "remedy": "Choose another"}
+    assert said(f"{json.dumps({'error': error})}\n") == "Port 1 is taken. Choose another"
+    assert said("one\ntwo\n") == "one\ntwo" and said("") == ""
 
 
 def test_wrong_usage_is_told(environment: dict[str, str]) -> None:

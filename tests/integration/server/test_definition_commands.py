@@ -55,6 +55,9 @@ def test_from_nothing_to_an_own_agent_rule_and_job_in_two_commands(kubiya: Kubiy
 
 def test_a_fault_is_told_with_its_file_line_and_the_nearest_name(kubiya: Kubiya, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("kind: Agent\nname: x\nspec:\n  system_promt: hi\n---\nkind: Agnt\nname: y\n")
+    code, out, told = kubiya("apply", "-f", "a.yaml", "-o", "json")
+    error = json.loads(told)["error"]
+    assert (code, out, error["exit_code"]) == (78, "", 78) and error["problems"][0].startswith("a.yaml:6: kind: ")
     code, out, told = kubiya("apply", "-f", "a.yaml")
     assert (code, out) == (78, "")
     assert told.splitlines() == [

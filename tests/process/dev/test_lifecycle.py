@@ -99,7 +99,7 @@ def test_a_killed_worker_is_started_again_and_it_is_said(tmp_path: Path, started
     started.append(dev)
     before = dev.tree()["worker"]
     before.kill()
-    dev.process.expect("kubiya dev: the worker ended with exit code 137 and is started again in 1 s")
+    dev.process.expect(r"^kubiya dev: the worker was killed \(SIGKILL: .*\)\. It is started again in 1 s$")
     wait_until(lambda: dev.tree().get("worker") not in (None, before), 60, "another worker")
     run = dev.kubiya("exec", "agent", "ops", 'demo:script [{"text": "again"}]')
     assert run.stdout == "again\n", run.stderr
@@ -113,7 +113,9 @@ def test_a_killed_server_ends_it_with_one_line_and_nothing_left(tmp_path: Path, 
     everything = dev.everything()
     dev.tree()[name].kill()
     assert dev.process.wait(60) == 69, dev.process.lines
-    dev.process.expect(f"^kubiya: (Temporal|The control plane) ended with exit code 137: .* See .*{name}.log")
+    error = json.loads(dev.process.expect('"error":'))["error"]
+    assert re.match(r"(Temporal|The control plane) was killed \(SIGKILL: ", error["message"]), error
+    assert error["remedy"].startswith("See ") and error["remedy"].endswith(f"{name}.log"), error
     all_gone(everything, GONE_WITHIN)
 
 
