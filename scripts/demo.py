@@ -72,7 +72,7 @@ def dev(state: Path) -> list[str]:
 
 
 def said(text: str) -> str:
-    """What a command with --json has printed, with its error as a line for a person."""
+    """Return what a command with --json has printed, with its error as a line for a person."""
     *lines, last = text.strip().splitlines() or [""]
     try:
         error = json.loads(last)["error"]

@@ -25,7 +25,6 @@ from kubiya_worker.tracing.current import log_fields
 
 # INFO lines of these loggers are of no use to an operator.
 QUIET = ("temporalio", "urllib3", "httpx", "httpx2", "asyncio")
-CORE: Final = "temporalio.core"  # the logger for lines of Temporal's core, which would otherwise write to stdout itself
 ROOT: Final = ""
 VERBOSE_FOR: Final = 600.0  # seconds at DEBUG after the last SIGUSR2
 RECENT: Final = 100  # lines: what a control plane keeps of a worker (docs/protocol.md#a4)

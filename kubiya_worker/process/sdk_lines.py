@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Final
 
 from structlog.typing import EventDict, WrappedLogger
 
+from kubiya_worker.temporal_connection.core_log import fields_of
+
 SDK: Final = logging.getLogger("temporalio.activity")
 IDENTIFIER: Final = "__temporal_error_identifier"  # how the SDK marks its lines of failures
 FAILURE: Final = "ActivityFailure"
-OPAQUE: Final = "task_token"  # a field of the core's lines that only Temporal can read
 OWN: Final = frozenset({"seconds", "exc_info", "stack_info", "exception"})  # fields that this log writes in its own way
 
 
@@ -57,9 +57,6 @@ def _cancellation() -> str:
 
 def core_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Write the fields of a line of the SDK's core as those of other lines."""
-    fields = getattr(getattr(event.get("_record"), "temporal_log", None), "fields", None)
-    if isinstance(fields, Mapping):
-        for name, value in fields.items():
-            if name != OPAQUE:
-                event.setdefault(f"core_{name}" if name in OWN else str(name), value)
+    for name, value in fields_of(event.get("_record")).items():
+        event.setdefault(f"core_{name}" if name in OWN else name, value)
     return event

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,22 +10,15 @@ from typing import Final
 
 import structlog
 from temporalio.client import Client
-from temporalio.runtime import (
-    LogForwardingConfig,
-    LoggingConfig,
-    PrometheusConfig,
-    Runtime,
-    TelemetryConfig,
-    TelemetryFilter,
-)
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.errors import ConfigurationError, NotAllowed
 from kubiya_worker.payloads.converter import Payloads
 from kubiya_worker.process.backoff import Backoff
-from kubiya_worker.process.logging import CORE
 from kubiya_worker.settings import Settings
+from kubiya_worker.temporal_connection import core_log
 from kubiya_worker.temporal_connection.options import arguments, tunnel_to
 from kubiya_worker.temporal_connection.security import Tls, TlsOptions, address_of, tls_for
 
@@ -65,16 +57,8 @@ def tls_of(settings: Settings, address: str, registration: Registration) -> Tls 
 
 def runtime(metrics_port: int | None = None) -> Runtime:
     """Return a runtime that sends the library's log lines to our log; `metrics_port`, if given, serves its metrics."""
-    forwarding = LogForwardingConfig(
-        logger=logging.getLogger(CORE),
-        append_target_to_name=False,
-        prepend_target_on_message=False,
-        append_log_fields_to_message=False,  # process/sdk_lines.py adds them
-    )
-    telemetry = TelemetryFilter(core_level="WARN", other_level="ERROR")
     metrics = PrometheusConfig(bind_address=f"127.0.0.1:{metrics_port}") if metrics_port else None
-    logs = LoggingConfig(filter=telemetry, forwarding=forwarding)
-    return Runtime(telemetry=TelemetryConfig(logging=logs, metrics=metrics))
+    return Runtime(telemetry=TelemetryConfig(logging=core_log.config(), metrics=metrics))
 
 
 async def connect(

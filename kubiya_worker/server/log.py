@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from kubiya_worker.event_log import fields_of, line, visible
+from kubiya_worker.temporal_connection import core_log
 
 MAX_SIZE: Final = 10_000_000  # bytes of one file
 BACKUPS: Final = 4  # older files: `.1` is the newest
@@ -29,6 +30,7 @@ class LineFormatter(logging.Formatter):
         text = visible(record.getMessage())
         if record.exc_info and record.exc_info[1] is not None:
             text = line(text, dict(fields_of(record.exc_info[1])))
+        text = line(text, core_log.fields_of(record))
         return f"{moment} {record.levelname.lower()} {text}"
 
 

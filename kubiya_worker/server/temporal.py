@@ -19,12 +19,14 @@ from kubiya_worker.protocol import names, search
 from kubiya_worker.server import search_attributes
 from kubiya_worker.server.temporal_access import TemporalAccess
 from kubiya_worker.server.temporal_outage import TemporalOutage
+from kubiya_worker.temporal_connection import core_log
 from kubiya_worker.temporal_connection.cluster import cluster_id
 from kubiya_worker.temporal_connection.faults import examine
 from kubiya_worker.temporal_connection.options import arguments, tunnel_to
 
 if TYPE_CHECKING:
     from temporalio.client import Client, WorkflowHandle
+    from temporalio.runtime import Runtime
     from temporalio.service import RPCError
 
 T = TypeVar("T")
@@ -107,6 +109,7 @@ class Temporal:
         self._looked = -math.inf  # when the namespace was asked for them
         self._looking: asyncio.Task[None] | None = None  # a task that nobody holds may be collected while it runs
         self._client: Client | None = None
+        self._runtime: Runtime | None = None
         self._connecting = asyncio.Lock()
 
     async def client(self) -> Client:
@@ -114,6 +117,7 @@ class Temporal:
             if self._client is not None:
                 return self._client
             client_class = (await asyncio.to_thread(_load)).Client
+            self._runtime = self._runtime or _runtime()
             access = self.access
             try:
                 tls = access.tls()
@@ -123,7 +127,11 @@ class Temporal:
                 raise TemporalDown(error.line()) from error
             try:
                 connecting = client_class.connect(
-                    access.address, namespace=access.namespace, data_converter=self.payloads.converter(), **secured
+                    access.address,
+                    namespace=access.namespace,
+                    data_converter=self.payloads.converter(),
+                    runtime=self._runtime,
+                    **secured,
                 )
                 client: Client = await asyncio.wait_for(connecting, CONNECT)
             except (RuntimeError, TimeoutError, ValueError) as error:
@@ -339,6 +347,13 @@ class Temporal:
             if error.status == RPCStatusCode.NOT_FOUND:
                 raise LookupError(error.message) from error
             raise self.down(error) from error
+
+
+def _runtime() -> Runtime:
+    """Return a runtime whose lines go to the log of this process; one is enough, however often it connects."""
+    from temporalio.runtime import Runtime, TelemetryConfig
+
+    return Runtime(telemetry=TelemetryConfig(logging=core_log.config()))
 
 
 def _load() -> Any:

@@ -12,7 +12,8 @@ from pathlib import Path
 from kubiya_worker.launch import logfiles
 from kubiya_worker.server.log import BACKUPS, MAX_SIZE
 from tests.support.control_plane import ControlPlane
-from tests.support.stack import Process, wait_until
+from tests.support.relay import Relay
+from tests.support.stack import Process, Stack, wait_until
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (info|warning|error) [a-z_]+\.[a-z_]+( \S+=.+)?")
 
@@ -93,3 +94,41 @@ def test_the_server_logs_into_the_file_and_says_nothing_else(tmp_path: Path) -> 
     other = Process(plane.argv("--log-file", str(tmp_path / "no" / "cp.log")), {"HOME": str(tmp_path)}, tmp_path)
     assert other.wait(60) == 64 and "--log-file" in other.lines[-1]
     other.kill()
+
+
+TEMPORAL_GOES = """
+import asyncio, logging, sys
+from datetime import timedelta
+from kubiya_worker.server.log import use
+from kubiya_worker.server.temporal import Temporal
+from kubiya_worker.server.temporal_access import TemporalAccess
+
+async def main():
+    use(logging.StreamHandler(sys.stdout))
+    client = await Temporal(TemporalAccess(sys.argv[1])).client()
+    print("connected", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    for _ in range(2):
+        try:
+            await client.get_workflow_handle("x").describe(rpc_timeout=timedelta(seconds=3))
+        except Exception as error:
+            print("ended:", type(error).__name__, flush=True)
+    await asyncio.sleep(0.1)  # the core hands its lines over some milliseconds later
+
+asyncio.run(main())
+"""
+
+
+def test_what_the_sdk_says_of_a_lost_temporal_is_one_line_in_the_form_of_the_log(stack: Stack) -> None:
+    host, port = stack.temporal_address.rsplit(":", 1)
+    with Relay(host, int(port)) as relay:
+        argv = [sys.executable, "-c", TEMPORAL_GOES, f"127.0.0.1:{relay.port}"]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=2, text=True) as process:
+            assert process.stdout is not None and process.stdout.readline() == "connected\n"
+            relay.close()
+            said, _ = process.communicate("go\n", timeout=60)
+    lines = said.splitlines()
+    assert len([line for line in lines if line.startswith("ended: ")]) == 2, lines
+    told = [line for line in lines if not line.startswith("ended: ")]
+    assert told and all(re.fullmatch(r"\S+Z warning [^\x1b]+ error=.+", line) for line in told), lines
+    assert len(told) == len({line.split(" error=")[0].split("Z ")[1] for line in told}) == 1, told

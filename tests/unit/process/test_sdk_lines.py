@@ -72,10 +72,11 @@ CORE = """
 import logging as library
 from types import SimpleNamespace
 from kubiya_worker.process import logging
+from kubiya_worker.temporal_connection import core_log
 
 logging.configure("INFO", "json", lambda text: text.replace("sk-secret", "[redacted]"))
 fields = {"task_token": "TaskToken(Ci", "details": "sk-secret", "retries": 3, "seconds": "x"}
-library.getLogger(logging.CORE).warning("A poll failed", extra={"temporal_log": SimpleNamespace(fields=fields)})
+library.getLogger(core_log.CORE).warning("A poll failed", extra={"temporal_log": SimpleNamespace(fields=fields)})
 """
 
 
