@@ -76,8 +76,12 @@ def _texts(name: str) -> Iterator[tuple[str, str]]:
         yield "standard input", sys.stdin.read()
         return
     path = Path(name).expanduser()
-    if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.suffix in SUFFIXES and each.is_file())
+    try:
+        is_folder = path.is_dir()
+    except OSError:  # this user may not look there; what is read below says so
+        is_folder = False
+    if is_folder:
+        files = _files_below(path)
         if not files:
             raise UsageError(
                 f"The folder {name} has no file {', '.join(f'*{s}' for s in SUFFIXES)}",
@@ -99,6 +103,16 @@ def _texts(name: str) -> Iterator[tuple[str, str]]:
             raise UsageError(
                 f"{file} cannot be read: {error.strerror}", remedy="Check its name and its rights"
             ) from error
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the files with definitions. Raises UsageError for a folder that cannot be read: some are not all."""
+
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"The folder {error.filename} cannot be read: {error.strerror}", remedy="Check its rights")
+
+    found = [Path(root, name) for root, _, names in os.walk(folder, onerror=refuse) for name in names]
+    return sorted(each for each in found if each.suffix in SUFFIXES and each.is_file())
 
 
 @contextlib.contextmanager

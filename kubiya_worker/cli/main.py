@@ -20,7 +20,7 @@ from kubiya_worker import __version__
 from kubiya_worker.cli import failure
 from kubiya_worker.cli.lazy_group import LazyGroup
 from kubiya_worker.cli.terminal import tolerate
-from kubiya_worker.errors import EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, WorkerError
+from kubiya_worker.errors import EX_CONFIG, EX_SOFTWARE, EX_TEMPFAIL, EX_USAGE, WorkerError
 
 MAKE: Final = frozenset({"create", "add", "new", "make"})
 # Words that people of other tools type, by meaning: a group has one of each line.
@@ -31,6 +31,10 @@ SAME: Final = (
     frozenset({"trigger", "start", "run"}),
     frozenset({"edit", "update", "change"}),
     MAKE,
+)
+# What is wrong with a path that a person has given, or with a folder of this host: no fault of the program.
+OF_A_PATH: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
 )
 TEMPORAL = "temporalio.bridge.temporal_sdk_bridge"
 COMMANDS = {
@@ -141,6 +145,11 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
     except BrokenPipeError:
         return _broken_pipe()
     except OSError as error:
+        if error.errno in OF_A_PATH and error.filename:
+            _traceback()
+            text = f"{error.filename}: {error.strerror}. Check the path, its owner and its rights"
+            failure.tell(text, EX_CONFIG, argv)
+            return EX_CONFIG
         if error.errno != errno.ENOSPC:
             return _bug(error, argv)
         failure.tell(f"{error.strerror}: {error.filename or 'the output'} cannot be written", EX_TEMPFAIL, argv)
@@ -149,9 +158,13 @@ def call(command: click.Command, argv: list[str], **context: Any) -> int:
         return _bug(error, argv)
 
 
-def _bug(error: Exception, argv: list[str]) -> int:
+def _traceback() -> None:
     if os.environ.get("KUBIYA_DEBUG"):
         traceback.print_exc()
+
+
+def _bug(error: Exception, argv: list[str]) -> int:
+    _traceback()
     failure.tell(f"{type(error).__name__}: {error}. Set KUBIYA_DEBUG=true for the traceback", EX_SOFTWARE, argv)
     return EX_SOFTWARE
 

@@ -50,13 +50,23 @@ def finding(environ: Mapping[str, str], folder: Path = Path(sys.executable).pare
 
 
 def on_path(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Yield each program `kubiya` on PATH, in the shell's order. A link and its target are one, by the first name."""
+    """Yield each program `kubiya` on PATH, in the shell's order. A link and its target are one, by the first name.
+
+    A folder that this user may not look into is passed over, as the shell does.
+    """
     seen: set[Path] = set()
     for folder in environ.get("PATH", "").split(os.pathsep):
         path = Path(folder) / COMMAND
-        if folder and path.is_file() and os.access(path, os.X_OK) and path.resolve() not in seen:
+        if folder and _is_program(path) and path.resolve() not in seen:
             seen.add(path.resolve())
             yield path
+
+
+def _is_program(path: Path) -> bool:
+    try:
+        return path.is_file() and os.access(path, os.X_OK)
+    except OSError:  # this user may not look into its folder
+        return False
 
 
 def examine(path: Path) -> Installed:

@@ -52,7 +52,8 @@ def back_up(database: Path, target: Path) -> Contents:
             copy(source, target)
     except (sqlite3.Error, OSError) as error:
         raise Unavailable(
-            f"The backup {target} cannot be written: {error}", remedy="Check the folder, its rights and the disk"
+            f"The backup {target} cannot be written: {_reason(error)}",
+            remedy="Check the folder, its rights and the disk",
         ) from error
     return contents(target)
 
@@ -82,7 +83,7 @@ def put_back(backup: Path, database: Path) -> tuple[Contents, Path | None]:
         put_in_place(part, database)
     except OSError as error:
         raise Unavailable(
-            f"The database {database} cannot be written: {error}", remedy="Check the folder and its rights"
+            f"The database {database} cannot be written: {_reason(error)}", remedy="Check the folder and its rights"
         ) from error
     finally:
         os.close(lock)
@@ -94,6 +95,10 @@ def contents(path: Path) -> Contents:
     if not path.is_file():
         raise ConfigurationError(f"There is no file {path}", remedy="Check the path")
     try:
+        path.open("rb").close()  # SQLite does not say why it cannot open a file
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read: {error.strerror}", remedy="Check its owner and rights") from error
+    try:
         with contextlib.closing(_opened(path)) as database:
             fault = database.execute("PRAGMA quick_check(1)").fetchone()[0]
             if fault != "ok":
@@ -103,9 +108,15 @@ def contents(path: Path) -> Contents:
             events = database.execute("select count(*) from events").fetchone()[0]
     except sqlite3.DatabaseError as error:
         raise ConfigurationError(
-            f"{path} is not a database of a control plane: {error}", remedy="Name the file of a backup"
+            f"{path} is not a database of a control plane: {error}",
+            remedy="Name the file of one, or of a backup of it",
         ) from error
     return Contents(version, path.stat().st_size, executions, events, newest)
+
+
+def _reason(error: Exception) -> str:
+    """Return the system's words; the path that it names is that of a temporary file."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

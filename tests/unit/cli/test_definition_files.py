@@ -10,6 +10,7 @@ import pytest
 from kubiya_worker import definition_text
 from kubiya_worker.cli.definition_files import Faults, explain, load
 from kubiya_worker.errors import UsageError
+from tests.support.rights import as_nobody, reachable
 
 TWO = """\
 # a comment
@@ -130,3 +131,22 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert "system_prompt: |\n" in text
     found = load([written(tmp_path, text)])
     assert [found[0].body, found[1].body] == [documents[0], {"kind": "Queue", "name": "q"}]
+
+
+def test_what_this_user_may_not_read_is_told_and_not_left_out(tmp_path: Path) -> None:
+    name = written(tmp_path, TWO)
+    hidden = tmp_path / "more"
+    hidden.mkdir()
+    written(hidden, TWO)
+    hidden.chmod(0)
+    with as_nobody(), pytest.raises(UsageError, match=r"a\.yaml cannot be read: Permission denied"):
+        load([name])
+    tmp_path.chmod(0o755)
+    with (
+        reachable(tmp_path),
+        as_nobody(),
+        pytest.raises(UsageError, match=r"The folder .* cannot be read: Permission denied"),
+    ):
+        load([str(tmp_path)])
+    hidden.chmod(0o700)
+    assert len(load([str(tmp_path)])) == 4

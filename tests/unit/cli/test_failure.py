@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -63,3 +64,8 @@ def test_each_list_begins_with_its_heads(kubiya: Commands, words: tuple[str, ...
     assert listed.out.splitlines()[0].split() == heads
     if words[0] == "keys":
         assert listed.out.splitlines()[-1].endswith("; groups: sre"), "what limits a key is below it"
+
+
+def test_a_path_that_cannot_be_used_is_no_fault_of_the_program(kubiya: Commands, tmp_path: Path) -> None:
+    failed = kubiya("audit", "export", "-f", str(tmp_path / "none" / "audit.jsonl"), code=78)
+    assert "audit.jsonl: No such file or directory. Check the path" in failed.err and failed.out == ""

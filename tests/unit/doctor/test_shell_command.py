@@ -10,6 +10,7 @@ import pytest
 
 from kubiya_worker.doctor import shell_command
 from kubiya_worker.doctor.check import PASS, WARN
+from tests.support.rights import as_nobody, reachable
 
 OTHER = "#!/bin/sh\n"
 OURS = "#!/usr/bin/python3\nfrom kubiya_worker.cli.main import main\n"
@@ -74,3 +75,13 @@ def test_the_first_start_of_a_worker_tells_it_and_later_ones_do_not(tmp_path: Pa
     assert first.returncode and line in first.stderr, first.stderr
     (home / ".kubiya" / "workers" / "q").mkdir(parents=True)
     assert line not in subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60).stderr
+
+
+def test_a_folder_of_another_user_on_path_is_passed_over(tmp_path: Path) -> None:
+    hidden = made(tmp_path / "hidden").parent
+    hidden.chmod(0)
+    tmp_path.chmod(0o755)
+    with reachable(tmp_path), as_nobody():
+        found = shell_command.finding({"PATH": str(hidden)}, tmp_path / "no")
+    hidden.chmod(0o700)
+    assert found.status == PASS

@@ -15,6 +15,7 @@ from kubiya_worker.errors import ConfigurationError, Unavailable
 from kubiya_worker.server.store import sqlite_file
 from kubiya_worker.server.store.backup import back_up, contents, put_back
 from kubiya_worker.server.store.database import Database
+from tests.support.rights import as_nobody, reachable
 from tests.unit.server.test_database import filled, newer
 
 
@@ -144,3 +145,21 @@ def test_the_commands_say_what_they_did(tmp_path: Path) -> None:
     assert "1 executions, 1 events" in done.output and "secrets.key" in done.output
     done = CliRunner().invoke(server, ["restore", str(copy), "--database", str(path)], catch_exceptions=False)
     assert "restored:" in done.output and ".old" in done.output
+
+
+def test_a_file_that_this_user_may_not_read_is_told_as_such(tmp_path: Path) -> None:
+    filled(tmp_path / "cp.db")
+    tmp_path.chmod(0o755)
+    (tmp_path / "cp.db").chmod(0)
+    with (
+        reachable(tmp_path),
+        as_nobody(),
+        pytest.raises(Unavailable, match=r"cp\.db cannot be read: Permission denied$"),
+    ):
+        contents(tmp_path / "cp.db")
+
+
+def test_a_backup_into_a_folder_that_is_not_there_is_told_without_a_temporary_name(tmp_path: Path) -> None:
+    filled(tmp_path / "cp.db")
+    with pytest.raises(Unavailable, match=r"copy\.db cannot be written: No such file or directory$"):
+        back_up(tmp_path / "cp.db", tmp_path / "none" / "copy.db")
