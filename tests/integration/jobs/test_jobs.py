@@ -25,7 +25,7 @@ from tests.support.demo_scripts import script
 from tests.support.schedules import due, schedule, tick
 from tests.support.stack import Stack, wait_until
 
-SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 60}}
+SHELL = {"name": "shell", "type": "shell", "configuration": {"allowed_commands": ["*"], "timeout": 300}}
 YEARLY: dict[str, Any] = {"trigger_type": "cron", "cron_schedule": "30 6 1 1 *", "cron_timezone": "Asia/Tokyo"}
 
 
@@ -200,7 +200,8 @@ def started_of(stack: Stack, job_id: str) -> list[str]:
     return [each["execution_id"] for each in stack.call("GET", f"/jobs/{job_id}/executions")]
 
 
-SLOW = script({"tools": [{"name": "shell", "arguments": {"command": "sleep 50"}}]}, {"text": "."})
+# Longer than any of these tests waits: one that ends would let the schedule start another.
+SLOW = script({"tools": [{"name": "shell", "arguments": {"command": "sleep 280"}}]}, {"text": "."})
 
 
 def test_a_schedule_that_skips_tells_which_times_it_left_out_and_which_run_was_in_the_way(stack: Stack) -> None:
