@@ -141,12 +141,16 @@ class PostgresDatabase(Database):
                     remedy="Look into its log, and start this one again when it is ready",
                 )
             time.sleep(0.2)
+        # A busy host may stand still between two statements for longer than another transaction may.
+        idle = self.execute(text("show idle_in_transaction_session_timeout")).scalar()
+        self.execute(text(f"set idle_in_transaction_session_timeout = '{MIGRATION_WAIT}s'"))
         self.execute(text("set statement_timeout = 0"))
         try:
             yield
         finally:
             with contextlib.suppress(DBAPIError):
                 self.execute(text(f"set statement_timeout = '{LONGEST_STATEMENT}s'"))
+                self.execute(text(f"set idle_in_transaction_session_timeout = '{idle}'"))
                 self.execute(text("select pg_advisory_unlock(hashtext(:key), hashtext(current_schema()))"), key)
 
     def _make(self) -> None:

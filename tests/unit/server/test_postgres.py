@@ -7,8 +7,10 @@ import base64
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -19,7 +21,7 @@ from kubiya_worker.server import command_line
 from kubiya_worker.server.plane import Plane
 from kubiya_worker.server.sealing import KeyInMemory, Seal
 from kubiya_worker.server.store.address import PostgresAddress, place_of
-from kubiya_worker.server.store.database import HEAD, Database, Stale
+from kubiya_worker.server.store.database import HEAD, Database, Stale, run_migrations
 from kubiya_worker.server.store.events import Events
 from kubiya_worker.server.store.executions import TURN, Executions
 from kubiya_worker.server.store.opened import open_database
@@ -214,6 +216,26 @@ def test_migrations_make_what_the_tables_say(server: PostgresServer, monkeypatch
     assert {row[5] for row in shape(fresh)} <= {None, "C", ""}  # ordered as SQLite orders
     assert migrated.execute(text("select version_num from alembic_version")).scalar() == HEAD
     fresh.close()
+    migrated.close()
+
+
+def test_a_busy_host_may_stand_still_between_two_steps_of_a_migration(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other transactions are ended when nothing comes for some seconds; reading all migrations can take longer."""
+    from kubiya_worker.server.store import postgres as store
+    from kubiya_worker.server.store import postgres_connection
+
+    def slowly(*given: Any) -> None:
+        time.sleep(1)
+        run_migrations(*given)
+
+    monkeypatch.setattr(postgres_connection, "LOCK_WAIT", 0.1)
+    monkeypatch.setattr(store, "run_migrations", slowly)
+    monkeypatch.setattr(store.PostgresDatabase, "_make", store.PostgresDatabase.upgrade)
+    migrated = open_database(server.fresh())
+    assert migrated.execute(text("select version_num from alembic_version")).scalar() == HEAD
+    assert migrated.execute(text("show idle_in_transaction_session_timeout")).scalar() == "200ms"
     migrated.close()
 
 
