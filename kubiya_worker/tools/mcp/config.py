@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,6 +61,8 @@ CONFIGURATION_KEYS: Final = ("mcp_servers", "mcpServers")  # of an agent's or a 
 # Here a `${…}` that no variable fills is an error; a program may read one in its arguments itself.
 _FILLED: Final = ("env", "env_file", "cwd", "url", "headers", "oauth")
 TEMPLATED: Final = ("command", "args", *_FILLED)
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 OAUTH_KEYS: Final = ("token_url", "client_id", "client_secret", "scope", "audience")
 
 Wrong = Callable[[str], ConfigurationError]
@@ -112,6 +115,7 @@ class McpServer:
         values = {key: variables.resolve(value, environment, workspace) for key, value in values.items()}
         for key in _FILLED:
             variables.require(values[key], where)
+        values["headers"] = _headers(values["headers"], where)
         if values["env_file"]:
             values["env"] = {**_file(values["env_file"], where), **values["env"]}
         return replace(self, **{**values, "args": tuple(values["args"])})
@@ -122,6 +126,20 @@ class McpServer:
         parts = [self.transport, self.command, list(self.args), dict(self.env), self.cwd, self.url]
         parts += [dict(self.headers), dict(self.oauth), dict(self.confinement)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _headers(headers: Mapping[str, str], where: str) -> dict[str, str]:
+    """Return headers that can be sent; blanks around a value, such as a file's last line end, belong to none."""
+    stripped = {name: value.strip() for name, value in headers.items()}
+    for name, value in stripped.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError(f"{where}: `headers`: {name!r} is no name of a header", remedy="Correct the name")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ConfigurationError(
+                f"{where}: `headers`: the value of `{name}` holds a line end or a character that no header takes",
+                remedy="Copy the value again, without typographic characters",
+            )
+    return stripped
 
 
 def _file(path: str, where: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -14,7 +15,10 @@ from typing import Any, Final
 from kubiya_worker.errors import Unavailable
 
 REASON: Final = 300  # characters of a server's reason
+BROKEN: Final = "the connection broke before it answered; the outcome is unknown"
+METHOD_NOT_FOUND: Final = -32601  # by JSON-RPC
 _FIELDS: Final = re.compile(r'\b(error|error_description|scope)="([^"]*)"')
+_PAGE: Final = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
 _WORDS: Final = ("error_description", "message", "detail", "error", "title", "reason", "msg")
 # What servers answer to a session that they do not know. Some mean something else: a ping then tells which.
 FORGOTTEN: Final = frozenset({400, 401, 404, 410})
@@ -39,7 +43,8 @@ class SessionLost(Unavailable):
 class HttpFault(Unavailable):
     """A message got an HTTP error status, or could not be sent (`status` 0).
 
-    `sent` is False when the server certainly did not get it. `in_session` says that it named a session.
+    `sent` is False when the server certainly did not get it. `in_session` says that it named a session. `code` and
+    `data` are those of the JSON-RPC error in the body.
     """
 
     def __init__(
@@ -50,19 +55,17 @@ class HttpFault(Unavailable):
         retry_after: float | None = None,
         sent: bool = True,
         in_session: bool = False,
+        code: int | None = None,
+        data: Mapping[str, Any] | None = None,
     ) -> None:
-        self.reason, self.status, self.retry_after, self.sent, self.in_session = (
-            reason,
-            status,
-            retry_after,
-            sent,
-            in_session,
-        )
-        text = f"it answered {status} {_phrase(status)}".rstrip() if status else "it cannot be reached"
-        text += f": {reason}" if reason else ""
+        self.reason, self.status, self.retry_after = reason, status, retry_after
+        self.sent, self.in_session, self.code, self.data = sent, in_session, code, dict(data or {})
+        known = f"it answered {status} {_phrase(status)}".rstrip() if status else "" if sent else "it cannot be reached"
+        text = ": ".join(part for part in (known, reason) if part)
         if retry_after:
             text += f" (it asks to wait {retry_after:.0f} s before the next try)"
-        super().__init__(text, remedy="" if in_session and status == 404 else _REMEDIES.get(status, ""))
+        remedy = _REMEDIES.get(status, "")
+        super().__init__(text, remedy="" if in_session and remedy == _ADDRESS else remedy)
 
     @property
     def may_have_forgotten(self) -> bool:
@@ -70,8 +73,8 @@ class HttpFault(Unavailable):
         return self.in_session and self.status in FORGOTTEN
 
     def wire(self) -> dict[str, Any]:
-        """Return it as JSON; `HttpFault(**wire)` is the same again."""
-        names = ("reason", "status", "retry_after", "sent", "in_session")
+        """Return it as JSON, without `data`; `HttpFault(**wire)` is the same again."""
+        names = ("reason", "status", "retry_after", "sent", "in_session", "code")
         return {name: getattr(self, name) for name in names}
 
 
@@ -87,11 +90,37 @@ def reason_of(body: bytes, content_type: str) -> str:
     text = body[:65_536].decode("utf-8", "replace")
     try:
         reason = _text_of(json.loads(text))
-    except ValueError:
-        reason = (
-            re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I) if "html" in content_type else text
-        )
+    except (ValueError, RecursionError):
+        reason = text
+        if "html" in content_type.lower() or is_page(body):
+            reason = html.unescape(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I))
     return " ".join(reason.split())[:REASON]
+
+
+def is_page(body: bytes) -> bool:
+    """Return whether a body is a web page, or another document of markup, whatever its type says."""
+    return _PAGE.match(body[:200].decode("utf-8", "replace").removeprefix("\ufeff")) is not None
+
+
+def code_of(body: bytes) -> int | None:
+    """Return the code of the JSON-RPC error in a body."""
+    code = _error_in(body).get("code")
+    return code if isinstance(code, int) else None
+
+
+def data_of(body: bytes) -> Mapping[str, Any]:
+    """Return the data of the JSON-RPC error in a body, where they are an object."""
+    data = _error_in(body).get("data")
+    return data if isinstance(data, Mapping) else {}
+
+
+def _error_in(body: bytes) -> Mapping[str, Any]:
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    error = message.get("error") if isinstance(message, Mapping) and "jsonrpc" in message else None
+    return error if isinstance(error, Mapping) else {}
 
 
 def challenge_of(header: str | None) -> str:

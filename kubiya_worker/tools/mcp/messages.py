@@ -44,10 +44,13 @@ def normal(message: Mapping[str, Any]) -> Message:
     number = message.get("id")
     if isinstance(number, float) and number.is_integer():
         number = int(number)
+    if isinstance(number, bool) or not isinstance(number, (int, str)):
+        number = None
     head: Message = {"jsonrpc": "2.0", **({} if number is None else {"id": number})}
     params = message.get("params")
     if isinstance(message.get("method"), str):
-        return {**head, "method": message["method"], **({"params": params} if isinstance(params, dict) else {})}
+        told = {"params": cleaned(params)} if isinstance(params, dict) else {}
+        return {**head, "method": message["method"], **told}
     if message.get("error") is not None:
         return {"id": None, **head, "error": _error(message["error"])}
     result = cleaned(_result(message.get("result")))

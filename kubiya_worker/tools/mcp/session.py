@@ -11,13 +11,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from kubiya_worker.errors import Unavailable, WorkerError
 from kubiya_worker.tools.mcp.answers import Listing, listing
 from kubiya_worker.tools.mcp.config import McpServer
-from kubiya_worker.tools.mcp.faults import TRY_AGAIN, HttpFault, SessionLost
+from kubiya_worker.tools.mcp.faults import METHOD_NOT_FOUND, TRY_AGAIN, HttpFault, SessionLost
 from kubiya_worker.tools.mcp.oauth import TokenCache
 from kubiya_worker.tools.mcp.transport import ServerConnection, connected, kill_marked, unwrapped
 from kubiya_worker.tracing import current
@@ -27,6 +28,8 @@ KILLED: Final = 3.0  # seconds until the SDK has noticed that its process is gon
 PING_TIMEOUT: Final = 5.0
 RELIST_TIMEOUT: Final = 10.0  # seconds to read a list of tools that has changed
 REACH: Final = 3.0  # seconds for which a server that cannot be reached at all is tried again
+OLDER: Final = frozenset({400, 404, 405})  # by the specification: a server may speak the older transport (SSE)
+ENDPOINT: Final = 5.0  # seconds for which it is tried
 PAUSES: Final = (0.3, 0.7, 1.5, 3.0)  # seconds between tries to start; the last one over and over
 
 Report = Callable[[float, float | None, str | None], Any]  # progress, total, message
@@ -92,8 +95,15 @@ class McpSession:
         """Return the list of tools, read again if the server has said that it changed."""
         if self.changed:
             self._changed = False
-            async with asyncio.timeout(RELIST_TIMEOUT):
-                self.listing = await self._use(listing)
+            try:
+                async with asyncio.timeout(RELIST_TIMEOUT):
+                    self.listing = await self._use(listing)
+            except SessionLost:
+                raise
+            except Exception as error:  # the tools that are known can still be called
+                reason = "it was not answered in time" if isinstance(error, TimeoutError) else str(error)
+                fault = f"its list of tools has changed, but cannot be read: {' '.join(reason.split())[:200]}"
+                self.listing = replace(self.listing, faults=[fault])
         return self.listing
 
     async def is_forgotten(self) -> bool:
@@ -102,7 +112,8 @@ class McpSession:
             async with asyncio.timeout(PING_TIMEOUT):
                 await self._use(lambda client: client.send_ping())
         except HttpFault as fault:
-            return fault.may_have_forgotten
+            # A server that says that it has no `ping` has read the message, and so knows the session.
+            return fault.may_have_forgotten and fault.code != METHOD_NOT_FOUND
         except Exception:  # it answers, although not to a ping
             return False
         return False
@@ -149,6 +160,8 @@ class McpSession:
     async def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """End it within `timeout`, and then at once."""
         self._closing.set()
+        if self._link is None and self._server.url:
+            self._task.cancel()  # it is still connecting, and has nothing to end at the server
         done, _ = await asyncio.wait({self._task}, timeout=timeout)
         if not done and self._link is not None:
             await self._link.kill()
@@ -173,14 +186,9 @@ class McpSession:
         tries = 0
         began = time.monotonic()
         while True:
-            fault: Exception | None
-            try:
-                fault = await self._connect()
-            except BaseException as error:
-                fault = unwrapped(error, self._server)
-                if not isinstance(error, Exception):
-                    self._fail(fault)
-                    raise
+            fault = await self._tried(self._server)
+            if self._may_be_older(fault):
+                await self._tried(replace(self._server, transport="sse"), ENDPOINT)
             if not self.starting or fault is None:
                 break
             pause = self._pause(fault, tries, time.monotonic() - began)
@@ -203,11 +211,27 @@ class McpSession:
         pause = max(PAUSES[min(tries, len(PAUSES) - 1)], fault.retry_after or 0.0)
         return pause if time.monotonic() + pause < self._until else None
 
-    async def _connect(self) -> Exception | None:
+    async def _tried(self, server: McpServer, patience: float | None = None) -> Exception | None:
+        """Have a session until its end; return why it could not be had."""
+        try:
+            return await self._connect(server, patience)
+        except BaseException as error:
+            fault = unwrapped(error, server)
+            if isinstance(error, Exception):
+                return fault
+            self._fail(fault)
+            raise
+
+    def _may_be_older(self, fault: Exception | None) -> bool:
+        """Return whether the server may speak the older transport, by how it has refused the newer one."""
+        refused = isinstance(fault, HttpFault) and fault.status in OLDER and not fault.in_session
+        return refused and self.starting and self._server.transport == "http" and not self._closing.is_set()
+
+    async def _connect(self, server: McpServer, patience: float | None = None) -> Exception | None:
         """Open it, and stay until its end. Returns why it could not be initialized."""
         marker = ""
         try:
-            async with connected(self._server, self._workspace, self._tokens, self._notified) as link:
+            async with connected(server, self._workspace, self._tokens, self._notified, patience) as link:
                 marker = link.marker
                 fault = await self._open(link)
                 if fault is None:

@@ -24,13 +24,13 @@ from kubiya_worker.tools import network_variables
 from kubiya_worker.tools.confinement import spawn, visible
 from kubiya_worker.tools.mcp import confinement, stdio
 from kubiya_worker.tools.mcp.config import McpServer
-from kubiya_worker.tools.mcp.messages import NO_MESSAGE
+from kubiya_worker.tools.mcp.faults import HttpFault
+from kubiya_worker.tools.mcp.messages import NO_MESSAGE, Message
 from kubiya_worker.tools.mcp.oauth import TokenCache
 from kubiya_worker.tools.mcp.variables import INHERITED
 from kubiya_worker.tools.processes import programs
 from kubiya_worker.tools.processes.cleanup import MARKER
 
-LARGEST_EVENT: Final = 64 * 1024 * 1024  # bytes of one event over HTTP; an image or a file comes in one
 _NOT_STARTED: Final = {  # errno of the start
     errno.ENOENT: "cannot be started: what its first line (`#!`) names is not on this host",  # the program itself is
     **{code: f"cannot be started: {os.strerror(code)}" for code in (errno.EACCES, errno.ENOTDIR, errno.ENOEXEC)},
@@ -61,9 +61,16 @@ def kill_marked(marker: str) -> None:
 
 @contextlib.asynccontextmanager
 async def connected(
-    server: McpServer, workspace: Path, tokens: TokenCache | None, notified: Callable[[Any], None]
+    server: McpServer,
+    workspace: Path,
+    tokens: TokenCache | None,
+    notified: Callable[[Any], None],
+    patience: float | None = None,
 ) -> AsyncIterator[ServerConnection]:
-    """Connect to a server. `notified` is given each of its notifications."""
+    """Connect to a server. `notified` is given each of its notifications.
+
+    An SSE server has `patience` seconds to name the address for messages.
+    """
     try:
         await asyncio.to_thread(_load_sdk)  # takes a second or more the first time; heartbeats must not wait for it
         from kubiya_worker.tools.mcp.client import McpClient
@@ -78,15 +85,15 @@ async def connected(
     ended = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         marker = ""
-        inject: list[Callable[[dict[str, Any]], None]] = []  # the HTTP client is made before the `put` that it needs
+        puts: list[Callable[[Message], None]] = []  # the HTTP client is made before the `put` that it needs
         if server.transport == "stdio":
             marks = programs.marks(f"mcp-{server.name}")
             marker = marks[MARKER]
             read, write = await stack.enter_async_context(_process(server, workspace, marks))
         else:
-            read, write = await stack.enter_async_context(_remote(server, tokens, inject))
+            read, write = await stack.enter_async_context(_remote(server, tokens, puts, patience))
         watched, put = await stack.enter_async_context(_watched(read, ended))
-        inject.append(put)
+        puts.append(put)
         client = await stack.enter_async_context(McpClient(watched, write, message_handler=handle))
         yield ServerConnection(client, ended, marker)
 
@@ -101,11 +108,12 @@ def _load_sdk() -> None:
 
 
 @contextlib.asynccontextmanager
-async def _watched(read: Any, ended: asyncio.Event) -> AsyncIterator[tuple[Any, Callable[[dict[str, Any]], None]]]:
+async def _watched(read: Any, ended: asyncio.Event) -> AsyncIterator[tuple[Any, Callable[[Message], None]]]:
     """Pass messages on, and set `ended` when no more can come; the caller can insert messages of its own."""
     import anyio
     from mcp.shared.message import SessionMessage
-    from mcp.types import JSONRPCError
+    from mcp.types import jsonrpc_message_adapter
+    from pydantic import ValidationError
 
     from kubiya_worker.tools.mcp.client import mended
 
@@ -121,9 +129,11 @@ async def _watched(read: Any, ended: asyncio.Event) -> AsyncIterator[tuple[Any, 
             ended.set()  # before the session hears of it, and tells its calls
             send.close()
 
-    def put(message: dict[str, Any]) -> None:
-        with contextlib.suppress(anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError):
-            send.send_nowait(SessionMessage(JSONRPCError.model_validate(message)))
+    def put(message: Message) -> None:
+        with contextlib.suppress(
+            anyio.WouldBlock, anyio.ClosedResourceError, anyio.BrokenResourceError, ValidationError
+        ):
+            send.send_nowait(SessionMessage(jsonrpc_message_adapter.validate_python(message, by_name=False)))
 
     async with anyio.create_task_group() as group:
         group.start_soon(pump)
@@ -225,25 +235,29 @@ class _LastWords:
 
 @contextlib.asynccontextmanager
 async def _remote(
-    server: McpServer, tokens: TokenCache | None, inject: list[Callable[[dict[str, Any]], None]]
+    server: McpServer, tokens: TokenCache | None, puts: list[Callable[[Message], None]], patience: float | None
 ) -> AsyncIterator[Any]:
     from mcp.client.sse import sse_client
     from mcp.client.streamable_http import streamable_http_client
 
     from kubiya_worker.tools.mcp.http_client import McpHttpClient
 
+    def deliver(message: Message) -> None:
+        puts[0](message)
+
     headers = dict(server.headers)
     if server.transport == "sse":
 
         def client(headers: dict[str, str] | None = None, timeout: Any = None, auth: Any = None) -> McpHttpClient:
-            return McpHttpClient(tokens=tokens, inject=lambda message: inject[0](message), headers=headers)
+            return McpHttpClient(tokens=tokens, deliver=deliver, apart=True, patience=patience, headers=headers)
 
         async with sse_client(server.url, headers=headers, httpx_client_factory=client) as streams:
             yield streams
     else:
         async with (
-            McpHttpClient(tokens=tokens, headers=headers) as http,
-            streamable_http_client(server.url, http_client=http, max_sse_event_size=LARGEST_EVENT) as streams,
+            McpHttpClient(tokens=tokens, deliver=deliver, headers=headers) as http,
+            # The client has a limit of its own, which ends only one call.
+            streamable_http_client(server.url, http_client=http, max_sse_event_size=None) as streams,
         ):
             yield streams
 
@@ -254,6 +268,8 @@ def unwrapped(error: BaseException, server: McpServer) -> Exception:
 
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error.__cause__, HttpFault):
+        return error.__cause__
     if isinstance(error, asyncio.CancelledError):
         return Unavailable(f"the session with {server.name!r} was ended")
     if isinstance(error, (Unavailable, ConfigurationError)):
