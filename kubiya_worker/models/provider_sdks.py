@@ -20,6 +20,7 @@ from kubiya_worker.models.native_streams import (
     google_bytes,
 )
 from kubiya_worker.models.wire.anthropic_events import AnthropicEvents
+from kubiya_worker.models.wire.converse_events import restored
 from kubiya_worker.models.wire.google_chunks import GoogleChunks
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _bedrock(connection: Connection) -> tuple[Make, Shut]:
     ask = client.converse_stream
 
     def converse_stream(**fields: Any) -> dict[str, Any]:
-        response = ask(**fields)
+        response = ask(**{**fields, "messages": restored(fields.get("messages"))})
         return {**response, "stream": ConverseStream(response)}
 
     client.converse_stream = converse_stream

@@ -15,6 +15,7 @@ from kubiya_worker.models.wire.numbers import finite, position
 
 Event = dict[str, Any]
 
+_PACKED: Final = b"kubiya-worker/base64:"  # before a sealed thought that is no text
 _COUNTS: Final = ("inputTokens", "outputTokens", "totalTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
 
 
@@ -116,7 +117,7 @@ class ConverseEvents:
         if sealed:
             block, closed = self._of(SEALED, at)
             yield from closed
-            held = sealed if isinstance(sealed, bytes) else base64.b64decode(words(sealed))
+            held = sealed if isinstance(sealed, bytes) else _unpacked(words(sealed))
             self._sealed[block.number] = self._sealed.get(block.number, b"") + held
         elif text or thought.get("signature"):
             block, closed = self._of(THINKING, at)
@@ -132,7 +133,7 @@ class ConverseEvents:
         if block.signature:
             yield _piece(block, {"reasoningContent": {"signature": block.signature}})
         if block.number in self._sealed:
-            yield _piece(block, {"reasoningContent": {"redactedContent": self._sealed.pop(block.number)}})
+            yield _piece(block, {"reasoningContent": {"redactedContent": _as_text(self._sealed.pop(block.number))}})
         yield {"contentBlockStop": {"contentBlockIndex": block.number}}
 
     def _stop(self, reason: Any) -> Iterator[Event]:
@@ -159,6 +160,35 @@ class ConverseEvents:
 def _piece(block: Block, delta: dict[str, Any]) -> Event:
     block.came = True
     return {"contentBlockDelta": {"contentBlockIndex": block.number, "delta": delta}}
+
+
+def restored(messages: Any) -> Any:
+    """Return a request's messages with the sealed thoughts as Bedrock has sent them (`_as_text`)."""
+    if isinstance(messages, list):
+        return [restored(message) for message in messages]
+    if not isinstance(messages, dict):
+        return messages
+    sealed = messages.get("redactedContent")
+    if isinstance(sealed, bytes) and sealed.startswith(_PACKED):
+        return {**messages, "redactedContent": base64.b64decode(sealed.removeprefix(_PACKED))}
+    places = ("content", "reasoningContent")
+    return {name: restored(value) if name in places else value for name, value in messages.items()}
+
+
+def _as_text(sealed: bytes) -> bytes:
+    """Return bytes that are UTF-8, since the package makes a text of them."""
+    try:
+        sealed.decode()
+    except UnicodeDecodeError:
+        return _PACKED + base64.b64encode(sealed)
+    return _PACKED + base64.b64encode(sealed) if sealed.startswith(_PACKED) else sealed
+
+
+def _unpacked(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        return text.encode()  # as it is: nobody but its maker reads it
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

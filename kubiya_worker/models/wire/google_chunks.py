@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from kubiya_worker.models import base
 from kubiya_worker.models.wire import embedded_errors, finish_reasons
+from kubiya_worker.models.wire.google_calls import PartialCalls
 from kubiya_worker.models.wire.native_blocks import Unreadable, words
 from kubiya_worker.models.wire.numbers import finite, position
 
@@ -19,6 +20,7 @@ Chunk = dict[str, Any]
 
 _OURS: Final = ("candidates", "promptFeedback", "usageMetadata")
 _CALLS: Final = ("functionCall", "function_call")
+_SIGNATURES: Final = ("thoughtSignature", "thought_signature")
 _OTHER_PARTS: Final = ("inlineData", "fileData", "executableCode", "codeExecutionResult")
 _REST: Final = ("thoughtsTokenCount", "toolUsePromptTokenCount")
 _EXPLAINED: Final = (finish_reasons.ERROR, base.CONTENT_FILTER)
@@ -39,6 +41,7 @@ class GoogleChunks:
         self._spare: list[Chunk] = []  # chunks of another one, used only if the first one never comes
         self._reason = ""
         self._came = False
+        self._partial = PartialCalls()
 
     def error_in(self, value: Mapping[str, Any], name: str) -> Any:
         """Return the error that a value is or holds, or None."""
@@ -62,11 +65,11 @@ class GoogleChunks:
             return
         first = min(candidates)
         if first and not self._chosen:
-            self._spare.append({**about, "candidates": [self._candidate(candidates[first])]})
+            self._spare.append({**about, "candidates": [self._candidate(candidates[first], PartialCalls())]})
             about = {**about, "candidates": []}
         elif not first:
             self._chosen = True
-            about = {**about, "candidates": [self._candidate(candidates[first])]}
+            about = {**about, "candidates": [self._candidate(candidates[first], self._partial)]}
             self._notice(about["candidates"][0], candidates[first])
         yield about
 
@@ -75,7 +78,7 @@ class GoogleChunks:
         if self._spare and not self._chosen:
             yield from self._spare
         elif told and self._came and not self._reason:
-            yield {"candidates": [{"index": 0, "finishReason": "STOP"}]}
+            yield {"candidates": [self._candidate({"finishReason": "STOP"}, self._partial)]}
 
     def _about(self, chunk: Mapping[str, Any]) -> Chunk:
         self._response = self._response or words(chunk.get("responseId"))
@@ -89,12 +92,14 @@ class GoogleChunks:
         usage = _usage(chunk.get("usageMetadata"))
         return {**about, "usageMetadata": usage} if usage else about
 
-    def _candidate(self, candidate: Mapping[str, Any]) -> Chunk:
+    def _candidate(self, candidate: Mapping[str, Any], partial: PartialCalls) -> Chunk:
         content = candidate.get("content")
         parts = [{"text": content}] if isinstance(content, str) else _mappings(_mapping(content).get("parts"))
-        made = [part for part in map(_part, parts) if part]
-        about: Chunk = {"index": 0, "content": {"role": "model", "parts": made}} if made else {"index": 0}
         reason = finish_reasons.word_of(candidate.get("finishReason"))
+        made = [made_part for part in parts if (made_part := _part(_joined(part, partial)))]
+        if reason and finish_reasons.kind_of(reason) != base.LENGTH:  # what was cut is never completed
+            made += [_part(_of_call(*ended)) for ended in partial.rest()]
+        about: Chunk = {"index": 0, "content": {"role": "model", "parts": made}} if made else {"index": 0}
         return {**about, "finishReason": reason} if reason else about
 
     def _notice(self, made: Chunk, candidate: Mapping[str, Any]) -> None:
@@ -111,6 +116,21 @@ def _chunk_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
     inner = value.get("response")
     held = isinstance(inner, Mapping) and any(field in inner for field in _OURS)
     return inner if held and isinstance(inner, Mapping) else value
+
+
+def _joined(part: Mapping[str, Any], partial: PartialCalls) -> Mapping[str, Any]:
+    """Return a part with a whole call in place of the last piece of one; without the call while more is to come."""
+    name = next((name for name in _CALLS if isinstance(part.get(name), Mapping)), None)
+    if name is None:
+        return part
+    signature = next((part[name] for name in _SIGNATURES if part.get(name)), None)
+    call, signature = partial.feed(part[name], signature)
+    others = {field: value for field, value in part.items() if field not in (*_CALLS, *_SIGNATURES)}
+    return {**others, **_of_call(call, signature)} if call is not None else others
+
+
+def _of_call(call: Mapping[str, Any], signature: Any) -> Chunk:
+    return {"functionCall": call, **({"thoughtSignature": signature} if signature else {})}
 
 
 def _part(part: Mapping[str, Any]) -> Chunk:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kubiya_worker.models.wire.anthropic_events import AnthropicEvents
-from kubiya_worker.models.wire.converse_events import ConverseEvents
+from kubiya_worker.models.wire.converse_events import ConverseEvents, restored
 from kubiya_worker.models.wire.google_chunks import GoogleChunks
 from kubiya_worker.models.wire.native_blocks import Unreadable
 
@@ -276,6 +276,77 @@ def test_a_call_that_cannot_be_run_is_told(wrong: Fields) -> None:
         of_google(holds({"functionCall": wrong}))
 
 
+def partial(path: str, more: bool = True, snake: bool = False, **value: Any) -> Fields:
+    """A piece of a call's arguments."""
+    if snake:
+        return {"partial_args": [{"json_path": path, **value}], "will_continue": more}
+    return {"partialArgs": [{"jsonPath": path, **value}], "willContinue": more}
+
+
+BEGUN = {"name": "shell", "willContinue": True}
+# The pieces of a call -> its arguments; None where the call is not made.
+PIECES: dict[str, tuple[list[Fields], Fields | None]] = {
+    "a text in pieces": (
+        [BEGUN, partial("$.command", stringValue="ls "), partial("$.command", stringValue="-l"), {}],
+        {"command": "ls -l"},
+    ),
+    "an end with the last piece": ([BEGUN, partial("$.n", more=False, numberValue=5)], {"n": 5}),
+    "the name with the first piece": ([{**BEGUN, **partial("$.n", more=False, boolValue=False)}], {"n": False}),
+    "all kinds of places": (
+        [
+            BEGUN,
+            partial("$.a.b[1].c", stringValue="x"),
+            partial("$['a b'][\"d\"]", nullValue="NULL_VALUE"),
+            partial("e", numberValue=0),
+            {},
+        ],
+        {"a": {"b": [None, {"c": "x"}]}, "a b": {"d": None}, "e": 0},
+    ),
+    "names in the way of Python": (
+        [{"name": "shell", "will_continue": True}, partial("$.command", more=False, snake=True, string_value="ls")],
+        {"command": "ls"},
+    ),
+    "arguments beside pieces": (
+        [{**BEGUN, "args": {"n": 1}}, partial("$.m", more=False, numberValue=2)],
+        {"n": 1, "m": 2},
+    ),
+    "an empty piece after the end": ([BEGUN, partial("$.n", more=False, numberValue=5), {}], {"n": 5}),
+    "no mark of the end": ([BEGUN, partial("$.n", numberValue=5)], {"n": 5}),
+    "no arguments": ([BEGUN, {}], {}),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_pieces_of_a_call_of_google_are_one_call(name: str) -> None:
+    pieces, expected = PIECES[name]
+    begin, *more = [{"functionCall": one} for one in pieces]
+    made = of_google(holds({**begin, "thoughtSignature": "c2ln"}), *map(holds, more), holds(finishReason="STOP"))
+    parts = [part for chunk in made for one in chunk["candidates"] for part in one.get("content", {}).get("parts", [])]
+    assert parts == [{"functionCall": {"name": "shell", "args": expected}, "thoughtSignature": "c2ln"}]
+
+
+def test_pieces_of_two_calls_are_told_apart_by_their_ids() -> None:
+    begun_calls = [{"functionCall": {**BEGUN, "id": name}} for name in "ab"]
+    more = [{"functionCall": {**partial("$.n", more=False, numberValue=n), "id": name}} for n, name in enumerate("ab")]
+    made = of_google(holds(*begun_calls, *more))
+    parts = [part for chunk in made for one in chunk["candidates"] for part in one["content"]["parts"]]
+    assert [part["functionCall"] for part in parts] == [
+        {"name": "shell", "args": {"n": n}, "id": name} for n, name in enumerate("ab")
+    ]
+
+
+def test_a_call_that_was_cut_in_its_pieces_is_not_made() -> None:
+    made = of_google(holds({"functionCall": BEGUN}), holds(finishReason="MAX_TOKENS"))
+    assert [one for chunk in made for one in chunk["candidates"] if "content" in one] == []
+
+
+@pytest.mark.parametrize("path", ["", "$", "$[0]", "$.a[99999]", "$.a..b", "$.n.x"])
+def test_an_argument_in_no_place_is_told(path: str) -> None:
+    with pytest.raises(Unreadable, match="in no place"):
+        first, second = {**BEGUN, **partial("$.n", numberValue=1)}, partial(path, numberValue=2)
+        of_google(holds({"functionCall": first}, {"functionCall": second}))
+
+
 CANDIDATES: list[tuple[list[Fields], list[str]]] = [
     ([{"candidates": [{"index": 1, "content": "B"}, {"index": 0, "content": "a"}]}], ["a"]),
     ([{"candidates": [{"index": 1, "content": "B"}]}, {"candidates": [{"index": 0, "content": "a"}]}], ["a"]),
@@ -441,3 +512,15 @@ def test_a_whole_answer_of_bedrock_is_read() -> None:
         {"text": "a"},
         ARGUMENTS,
     ]
+
+
+@pytest.mark.parametrize("sealed", [b"abc", "é".encode(), b"\xff\xfe\x00", b"kubiya-worker/base64:x", "no base64!"])
+def test_a_sealed_thought_goes_back_as_it_came(sealed: Any) -> None:
+    came = base64.b64encode(sealed).decode() if isinstance(sealed, bytes) else sealed
+    made = of_bedrock(delta({"reasoningContent": {"redactedContent": came}}, **at(0)), ("messageStop", {}))
+    (held,) = [value["delta"]["reasoningContent"] for kind, value in made if kind == "contentBlockDelta"]
+    text = held["redactedContent"].decode()  # as the package keeps it
+    thought = {"reasoningContent": {"redactedContent": text.encode()}}
+    (back,) = restored([{"role": "assistant", "content": [thought, {"text": "a"}]}])
+    expected = sealed if isinstance(sealed, bytes) else sealed.encode()
+    assert back["content"] == [{"reasoningContent": {"redactedContent": expected}}, {"text": "a"}]
