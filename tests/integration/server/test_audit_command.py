@@ -59,7 +59,8 @@ def touch(plane: ControlPlane, *statements: str) -> None:
 def test_records_are_listed_exported_and_checked(plane: ControlPlane, tmp_path: Path) -> None:
     listed = kubiya(plane, "ls", "--action", "agent.create", "--since", "1h", "-n", "2")
     assert listed.returncode == 0, listed.stderr
-    lines = listed.stdout.splitlines()
+    titles, *lines = listed.stdout.splitlines()
+    assert titles.split() == ["NUMBER", "TIME", "WHO", "WHAT"]
     assert [line.rpartition("agent.create ")[2] for line in lines] == ["a3", "a4"]
     assert "local user from 127.0.0.1" in lines[0]
     as_json = [json.loads(line) for line in kubiya(plane, "ls", "-o", "json", "--object", "a4").stdout.splitlines()]
