@@ -99,4 +99,4 @@ def test_nothing_is_lost_or_repeated_wherever_a_worker_is_killed(stack: Stack, n
 def _taken_up(outcomes: list[Outcome]) -> None:
     """Check how soon another worker went on with an agent. A team has more to do then, so its time is not checked."""
     for outcome in outcomes:
-        assert outcome.scene.teams or outcome.seconds < TAKEN_UP_WITHIN, outcome
+        assert outcome.scene.teams or outcome.seconds - outcome.without < TAKEN_UP_WITHIN, outcome

@@ -81,6 +81,7 @@ class Outcome:
     steps: Counter[str]  # activities by type, as far as they were counted
     under_way: list[tuple[str, str]]  # (activity id, execution) on the worker that was killed; first the one struck
     seconds: float  # from the kill to the end of the execution
+    without: float  # of these, how long there was no worker: a busy machine starts the next one slowly
 
 
 def play(stack: Stack, scene: Scene, point: str = "") -> Outcome:
@@ -105,7 +106,8 @@ def play(stack: Stack, scene: Scene, point: str = "") -> Outcome:
         struck = bool(point) and _killed(stack, execution, crew)
         killed = time.monotonic()
         if struck and scene.workers == 1:
-            others.append(stack.worker(queues[scene.struck], ready=False, **env))
+            others.append(stack.worker(queues[scene.struck], ready=True, **env))
+        without = time.monotonic() - killed
         row = stack.wait(execution, timeout=120)
         seconds = time.monotonic() - killed
         events = list(stack.events(execution))
@@ -116,7 +118,7 @@ def play(stack: Stack, scene: Scene, point: str = "") -> Outcome:
     written = {text: len(file.read_text().splitlines()) if file.exists() else 0 for text, file in files.items()}
     steps = Counter({path.suffix[1:]: path.stat().st_size for path in count.parent.glob(f"{count.name}.*")})
     under_way = [(str(activity), str(of)) for activity, of in json.loads(last.read_text())] if struck else []
-    return Outcome(scene, point, row, events, asked, written, steps, under_way, seconds)
+    return Outcome(scene, point, row, events, asked, written, steps, under_way, seconds, without)
 
 
 def _killed(stack: Stack, execution: str, crew: list[Process]) -> bool:

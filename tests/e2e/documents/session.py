@@ -21,7 +21,7 @@ import yaml
 from kubiya_worker.cli.main import cli
 from tests.support.dev import Dev
 from tests.support.receiver import Receiver
-from tests.support.stack import BIN, ROOT, Process
+from tests.support.stack import BIN, ROOT, Process, wait_until
 
 QUEUE = "my-queue"
 
@@ -119,6 +119,13 @@ def exits(code: int) -> Treatment:
 
 def foreground(pattern: str, number: signal.Signals = signal.SIGTERM, *codes: int) -> Treatment:
     return lambda shell, command: shell.until(command, pattern, number, *(codes or (0,)))
+
+
+def killed(shell: Shell, command: str) -> None:
+    """It ends some time after the signal. Until then the next command would find it, and then not."""
+    shell.daemon()
+    shell.run(command)
+    wait_until(lambda: shell.dev.kubiya("worker", "status", "--queue-id", QUEUE).returncode, 60, "the worker's end")
 
 
 def with_a_daemon(then: Treatment) -> Treatment:
@@ -235,7 +242,7 @@ TREATMENTS: tuple[tuple[str, Treatment], ...] = (
     (r"python3 -m venv |\.venv/bin/pip |\. \.venv/|pip install", not_here("needs a package index; test_demo does it")),
     (r"kubiya uninstall --yes", in_a_home_of_its_own),
     (r"sudo |echo .* \| sudo ", not_here("needs root and a booted systemd; tests/deploy/test_host_packages.py")),
-    (r"kill \$\(awk ", with_a_daemon(exits(0))),
+    (r"kill \$\(awk ", killed),
     (r"ollama ", not_here("a local model server; tests/integration/models has a scripted one")),
     (r"kubiya models ", parsed),  # tests/integration/models/test_models_command.py
     (r"kubiya audit verify .*NUMBER:HASH", with_the_head),

@@ -33,7 +33,7 @@ def test_what_a_server_was_given_is_in_no_event_and_no_result(tmp_path: Path) ->
             "command": sys.executable,
             "args": [str(tmp_path / "chatty.py")],
             "env": {"SITE_CODE": "{{.secret.SITE}}", "PASSPHRASE": PASSPHRASE},
-            "timeout": 45,
+            "timeout": 120,
         }
     }
     calls = [
@@ -51,7 +51,7 @@ def test_what_a_server_was_given_is_in_no_event_and_no_result(tmp_path: Path) ->
         session = stack.call("GET", f"/executions/{execution}/session")
     tools = [event for event in events if event["event"].startswith("tool_")]
     outputs = [event["data"].get("tool_output") for event in tools if event["event"] == "tool_completed"]
-    assert "[redacted] and [redacted] of x [redacted]" in outputs
+    assert "[redacted] and [redacted] of x [redacted]" in outputs, tools
     shown = json.dumps([tools, [m for m in session["messages"] if m["role"] == "tool"]])
     for secret in (SITE_CODE, PASSPHRASE, SITE_CODE.encode().hex(), PASSPHRASE.encode().hex()):
         assert secret not in shown
