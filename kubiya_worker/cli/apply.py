@@ -109,7 +109,7 @@ def _applied(names: Sequence[str], *, source: str, prune: bool, dry_run: bool) -
         if faults is not None:
             raise faults from error
         raise
-    for note in skill_type_notes.notes(documents, toolset.types()):
+    for note in skill_type_notes.notes(documents, toolset.keys()):
         print(f"kubiya: {one_line(note, 300)}", file=sys.stderr)
     return changes
 

@@ -221,7 +221,7 @@ class ExecutionWatch:
             self._detach(f"{self._manner.timeout:g} s have passed; the execution goes on")
         elif not self._warned and not self._progress.started and now - self._started_at > NO_WORKER_AFTER:
             self._warned = True
-            self._notice("no worker has taken it yet. Is one running?  kubiya worker start --queue-id …")
+            self._notice("no worker has taken it yet. kubiya workers ls lists those that run, kubiya doctor finds why")
 
     # -- approvals
 

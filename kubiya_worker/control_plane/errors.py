@@ -9,6 +9,8 @@ ControlPlaneError          no better class
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,6 +75,12 @@ def foreign_server(url: str, shown_by: str) -> Refused:
         f"{url} is no Kubiya control plane: {shown_by}",
         remedy="Set CONTROL_PLANE_URL (or CONTROL_PLANE_GATEWAY_URL, which counts first) to the address of one",
     )
+
+
+def create_queue(queue: str) -> str:
+    """Return what to do where a queue is not known: check its name, or create it."""
+    document = shlex.quote(f"{{kind: Queue, name: {json.dumps(queue, ensure_ascii=False)}}}")
+    return f"Check --queue-id, or create the queue, on a local control plane by:  echo {document} | kubiya apply -f -"
 
 
 def from_status(status: int, message: str, retry_after: float | None) -> ControlPlaneError:

@@ -19,6 +19,7 @@ from requests.auth import _basic_auth_str
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
 
 from kubiya_worker import trust
+from kubiya_worker.control_plane.errors import create_queue
 from kubiya_worker.doctor import api_key_check
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.errors import ConfigurationError
@@ -187,7 +188,7 @@ def queue(settings: Settings) -> Finding:
     url = f"{settings.control_plane_url}/api/v1/worker-queues/{settings.queue_id}"
     reply = _get(url, headers={"Authorization": f"Bearer {settings.api_key}"})
     if reply.status_code == 404:
-        return Finding(FAIL, f"there is no queue {settings.queue_id!r}", "Check --queue-id, or create the queue")
+        return Finding(FAIL, f"there is no queue {settings.queue_id!r}", create_queue(settings.queue_id))
     if reply.status_code != 200:
         return Finding(FAIL, f"the queue cannot be read ({reply.status_code})", f"Try again, or ask who runs {url}")
     answer = _object(reply)

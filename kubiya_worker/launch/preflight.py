@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from kubiya_worker.control_plane.client import ControlPlane
-from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachable
+from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachable, create_queue
 from kubiya_worker.errors import ConfigurationError, NotAllowed, Unavailable
 from kubiya_worker.launch.queue import Queue
 from kubiya_worker.models import compatibility, routes
@@ -41,7 +41,7 @@ def check(settings: Settings) -> Queue:
         if error.status in NOT_A_QUEUE:
             raise ConfigurationError(
                 f"The queue {settings.queue_id!r} is not known to {settings.control_plane_url}",
-                remedy="Check --queue-id, or create the queue",
+                remedy=create_queue(settings.queue_id),
             ) from error
         if error.status in (405, 501):
             return Queue()  # a server without this route: the worker's registration will check the queue

@@ -10,7 +10,7 @@ import structlog
 
 from kubiya_worker import __version__
 from kubiya_worker.control_plane.client import ControlPlane
-from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachable
+from kubiya_worker.control_plane.errors import Refused, Unauthorized, Unreachable, create_queue
 from kubiya_worker.control_plane.registration import Registration
 from kubiya_worker.errors import ConfigurationError, NotAllowed
 from kubiya_worker.process import host
@@ -51,7 +51,7 @@ def register(settings: Settings, control_plane: ControlPlane, stopping: threadin
             if error.status == 404:
                 raise ConfigurationError(
                     f"The queue {settings.queue_id!r} is not known to {control_plane.base_url}",
-                    remedy="Check --queue-id, or create the queue",
+                    remedy=create_queue(settings.queue_id),
                 ) from error
             raise ConfigurationError(error.message, remedy=error.remedy) from error
         except Unreachable as error:

@@ -142,6 +142,11 @@ def _with_secrets(skill: Skill, secrets: Mapping[str, str]) -> Skill:
     return replace(skill, configuration=configuration)
 
 
+def keys() -> dict[str, list[str]]:
+    """Return the keys of the configuration of each type of skills, also by the types' other names."""
+    return {kind: sorted(module.KEYS) for kind, module in _BUILDERS.items()}
+
+
 def types() -> list[str]:
     """Return the types of skills that there are, with their other names."""
     return list(_BUILDERS)

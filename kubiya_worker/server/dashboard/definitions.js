@@ -94,7 +94,7 @@ function about({ kind, spec = {} }) {
   if (spec.description) return spec.description;
   if (kind === "Rule") return [spec.action || "ask", spec.scope_type, spec.scope_value].filter(Boolean).join(" ");
   if (kind === "Job") return [spec.agent || spec.team, spec.cron_schedule || spec.trigger_type].filter(Boolean).join(" · ");
-  if (kind === "Agent") return [spec.model_id, spec.skills?.length && `${spec.skills.length} skills`].filter(Boolean).join(" · ");
+  if (kind === "Agent") return [spec.model_id, spec.skills?.length && `${spec.skills.length} skill${spec.skills.length === 1 ? "" : "s"}`].filter(Boolean).join(" · ");
   if (kind === "Team") return `${spec.configuration?.member_ids?.length || 0} members`;
   if (kind === "Skill") return spec.type;
   if (kind === "Model") return [spec.model, spec.api_base, spec.queues?.join(", ")].filter(Boolean).join(" · ");

@@ -118,6 +118,11 @@ def test_an_execution_is_started_followed_approved_and_answered(page: Any, stack
     names = page.eval_on_selector_all(".ask dt", "found => found.map(dt => dt.textContent)")
     assert names == ["path", "content"]
     assert "line two" in page.inner_text(".ask .arguments")
+    wide = page.viewport_size
+    for width in range(340, 480, 20):  # one of them ends the line within the badge, if it can be broken
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.eval_on_selector(".ask .risk", "badge => badge.getClientRects().length") == 1, width
+    page.set_viewport_size(wide)
     page.wait_for_selector('#rows [data-status="approval"]')  # the list says it too
     page.click(".ask button.primary")
     wait_for_status(page, "completed")

@@ -22,17 +22,26 @@ spec:
     [("shel", "shell"), ("filesystem", "file_system"), ("dockr", "docker"), ("agent_skill", "agent_skills")],
 )
 def test_a_type_that_resembles_a_known_one_is_named_with_its_place(kind: str, meant: str) -> None:
-    (note,) = notes(list(documents("ops.yaml", AGENT.format(kind))), toolset.types())
+    (note,) = notes(list(documents("ops.yaml", AGENT.format(kind))), toolset.keys())
     assert note == f"ops.yaml:6: no skill of this version has the type {kind!r}. Did you mean {meant!r}?"
 
 
 @pytest.mark.parametrize("kind", [*toolset.types(), "slack", "our_own_tools", "3"])
 def test_known_types_and_those_of_others_are_no_reason(kind: str) -> None:
-    assert notes(list(documents("ops.yaml", AGENT.format(kind))), toolset.types()) == []
+    assert notes(list(documents("ops.yaml", AGENT.format(kind))), toolset.keys()) == []
 
 
 def test_a_skill_of_its_own_is_looked_at_too() -> None:
     text = "kind: Skill\nname: ops\nspec:\n  type: pyton\n"
-    assert notes(list(documents("s.yaml", text)), toolset.types()) == [
+    assert notes(list(documents("s.yaml", text)), toolset.keys()) == [
         "s.yaml:4: no skill of this version has the type 'pyton'. Did you mean 'python'?"
     ]
+
+
+def test_a_key_that_runs_would_refuse_is_named_with_its_place() -> None:
+    text = AGENT.format("shell") + "      configuration:\n        timeout: 5\n        allowed_comands: [df]\n"
+    (note,) = notes(list(documents("ops.yaml", text)), toolset.keys())
+    assert note.startswith("ops.yaml:9: skills of type 'shell' have no key 'allowed_comands' here")
+    assert note.endswith("Did you mean 'allowed_commands'?")
+    text = AGENT.format("of_another_worker") + "      configuration: {anything: 1}\n"
+    assert notes(list(documents("ops.yaml", text)), toolset.keys()) == []

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from kubiya_worker.control_plane.errors import Unreachable
+from kubiya_worker.control_plane.errors import Unreachable, create_queue
 from kubiya_worker.control_plane.transport import Transport
+from kubiya_worker.definition_text import documents
 from kubiya_worker.doctor import network
 
 
@@ -72,3 +74,11 @@ def test_tls_that_meets_plain_text_is_said_with_what_to_try() -> None:
     with server(in_plain_text) as port:
         said = network.control_plane(f"https://127.0.0.1:{port}").message
     assert "does not speak TLS; is the address http://?" in said
+
+
+@pytest.mark.parametrize("queue", ["default", "my queue", "Ann's"])
+def test_the_command_for_a_queue_that_is_not_known_makes_its_document(queue: str) -> None:
+    command = create_queue(queue).partition("by:  ")[2].partition(" | ")[0]
+    said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, timeout=10).stdout
+    (document,) = documents("standard input", said)
+    assert document.body == {"kind": "Queue", "name": queue}
