@@ -154,7 +154,8 @@ class Api:
 
     def _refuse_other_servers(self, error: errors.ControlPlaneError) -> None:
         """Raise Refused for a server that is no control plane. It is asked once, after an answer of any server."""
-        if isinstance(error, errors.Refused) and error.status in (None, 404, 405) and not self._known:
+        answered = isinstance(error, errors.Refused) or error.status is not None
+        if answered and error.status in errors.NOT_SERVED and not self._known:
             found = self._wire.foreign()
             if found:
                 raise errors.foreign_server(self.base_url, found) from error

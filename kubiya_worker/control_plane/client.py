@@ -99,9 +99,9 @@ class ControlPlane:
         """Return the seconds that this host's clock is ahead of the control plane's; None when that is not known."""
         return self._wire.skew
 
-    def refuse_other_servers(self, error: errors.Refused) -> None:
+    def refuse_other_servers(self, error: errors.ControlPlaneError) -> None:
         """Raise Refused where the server that gave this answer is no control plane, but another kind of server."""
-        found = self._wire.foreign() if error.status in (None, 404, 405) else ""
+        found = self._wire.foreign() if error.status in errors.NOT_SERVED else ""
         if found:
             raise errors.foreign_server(self.base_url, found) from error
 

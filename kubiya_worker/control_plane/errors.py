@@ -22,6 +22,10 @@ RETRYABLE_STATUS = frozenset({408, 425, 429})
 OUTAGE_STATUS = RETRYABLE_STATUS | {502, 503, 504} | frozenset(range(520, 528)) | {529, 530}
 
 
+# What a server answers that does not know the route or the method, or (None) with something that is not JSON.
+NOT_SERVED = frozenset({None, 404, 405, 501})
+
+
 class ControlPlaneError(WorkerError):
     """The control plane failed. `status` is the HTTP status (None: no answer), `retry_after` is in seconds.
 

@@ -55,6 +55,8 @@ def register(settings: Settings, control_plane: ControlPlane, stopping: threadin
                 ) from error
             raise ConfigurationError(error.message, remedy=error.remedy) from error
         except Unreachable as error:
+            if error.status is not None:
+                control_plane.refuse_other_servers(error)
             delay = backoff.next(at_least=min(error.retry_after or 0.0, LONGEST_WAIT))
             log.warning("worker.registration_failed", error=error.message, retry_in=f"{delay:.1f}s")
             stopping.wait(delay)

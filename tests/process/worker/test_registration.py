@@ -72,6 +72,16 @@ def test_a_no_ends_it_after_one_try_with_one_line(start: Start, reply: Reply, co
     assert KEY not in worker.lines[0]
 
 
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_another_kind_of_server_ends_it_and_is_told_as_such(start: Start, status: int) -> None:
+    with ScriptedPlane(Reply(status, "<html>Error response</html>")) as plane:
+        plane.others = lambda seen: Reply(404, "<html>Error response</html>")
+        worker = start(plane.url)
+        assert worker.wait() == 78, worker.lines
+        worker.expect(f"^kubiya worker: {plane.url} is no Kubiya control plane: .*404. Set CONTROL_PLANE_URL")
+    assert len(worker.lines) == 1, worker.lines
+
+
 def test_a_policy_file_with_a_mistake_is_told_before_anybody_hears_of_the_worker(start: Start, tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text("- {scope_type: tool, scope_value: shell, action: block}")
     with ScriptedPlane() as plane:
