@@ -142,6 +142,14 @@ def _headers(headers: Mapping[str, str], where: str) -> dict[str, str]:
     return stripped
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # such as a port above 65535
+        return False
+
+
 def _file(path: str, where: str) -> dict[str, str]:
     try:
         return variables.of_file(Path(path).expanduser().read_text(encoding="utf-8", errors="replace"))
@@ -196,7 +204,7 @@ def _server(name: str, raw: Any) -> McpServer | None:
         raise wrong("`oauth` is for a server with a `url`; give one with a `command` its credentials in `env`")
     url = str(values.get("url") or "")
     written = bool(url) and "{{" not in url and "${" not in url
-    if written and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+    if written and not _is_address(url):
         raise wrong("`url` is not an http(s) URL")
     env_file = str(values.get("envFile") or "")
     if env_file and not env_file.startswith(("/", "~", "{{", "${")):

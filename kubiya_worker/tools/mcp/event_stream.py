@@ -99,7 +99,7 @@ class MessageStream(httpx2.AsyncByteStream):
     async def _continued(self, exchange: Exchange) -> HttpFault | None:
         """Ask for the rest of a stream that was cut; return why that cannot be had."""
         if not self._last:
-            return HttpFault(f"{BROKEN}; it sent {self._odd!r}" if self._odd else BROKEN)
+            return HttpFault(f"{BROKEN}; it sent {self._odd!r}" if self._odd else BROKEN, cut=not self._odd)
         reason = BROKEN
         for number in range(RESUMES):
             least = SHORTEST_PAUSE if self._news and not number else PAUSE
@@ -117,7 +117,7 @@ class MessageStream(httpx2.AsyncByteStream):
             reason = f"{BROKEN}; the rest of its answer got the status {response.status_code}"
             if response.status_code not in TRY_AGAIN:
                 break
-        return HttpFault(reason)
+        return HttpFault(reason, cut=True)
 
     # -- one response
 

@@ -44,7 +44,7 @@ class HttpFault(Unavailable):
     """A message got an HTTP error status, or could not be sent (`status` 0).
 
     `sent` is False when the server certainly did not get it. `in_session` says that it named a session. `code` and
-    `data` are those of the JSON-RPC error in the body.
+    `data` are those of the JSON-RPC error in the body. `cut` says that the connection broke before the answer.
     """
 
     def __init__(
@@ -57,14 +57,17 @@ class HttpFault(Unavailable):
         in_session: bool = False,
         code: int | None = None,
         data: Mapping[str, Any] | None = None,
+        cut: bool = False,
+        remedy: str = "",
     ) -> None:
         self.reason, self.status, self.retry_after = reason, status, retry_after
         self.sent, self.in_session, self.code, self.data = sent, in_session, code, dict(data or {})
+        self.cut = cut
         known = f"it answered {status} {_phrase(status)}".rstrip() if status else "" if sent else "it cannot be reached"
         text = ": ".join(part for part in (known, reason) if part)
         if retry_after:
             text += f" (it asks to wait {retry_after:.0f} s before the next try)"
-        remedy = _REMEDIES.get(status, "")
+        remedy = remedy or _REMEDIES.get(status, "")
         super().__init__(text, remedy="" if in_session and remedy == _ADDRESS else remedy)
 
     @property
@@ -74,7 +77,7 @@ class HttpFault(Unavailable):
 
     def wire(self) -> dict[str, Any]:
         """Return it as JSON, without `data`; `HttpFault(**wire)` is the same again."""
-        names = ("reason", "status", "retry_after", "sent", "in_session", "code")
+        names = ("reason", "status", "retry_after", "sent", "in_session", "code", "cut", "remedy")
         return {name: getattr(self, name) for name in names}
 
 

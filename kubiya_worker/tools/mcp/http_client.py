@@ -12,6 +12,7 @@ import contextlib
 import json
 import re
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
@@ -398,6 +399,23 @@ def _broken(error: httpx2.TransportError) -> HttpFault:
     if isinstance(error, httpx2.LocalProtocolError):  # its words hold the header, and so perhaps a key
         return HttpFault("the request cannot be sent as it is; check `url` and `headers`")
     before = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
-    if isinstance(error, before):
-        return HttpFault(" ".join(str(error).split())[:200] or type(error).__name__, sent=False)
-    return HttpFault(BROKEN)
+    if not isinstance(error, before):
+        return HttpFault(BROKEN, cut=True)
+    tls = _tls_error(error)
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        return HttpFault(f"its certificate is not trusted: {tls.verify_message}", sent=False, remedy=_CA)
+    if tls is not None:
+        return HttpFault(f"it does not speak TLS as this worker does: {tls.reason}", sent=False, remedy=_TLS)
+    return HttpFault(" ".join(str(error).split())[:200] or type(error).__name__, sent=False)
+
+
+_CA: Final = "Set KUBIYA_CA_FILE on the worker to the file of its CA, or correct the server's `url`"
+_TLS: Final = "Check whether the server's `url` begins with `https` or `http`"
+
+
+def _tls_error(error: BaseException) -> ssl.SSLError | None:
+    """Return the error of TLS for which a connection failed."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause

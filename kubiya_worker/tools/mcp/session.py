@@ -27,7 +27,7 @@ CLOSE_TIMEOUT: Final = 6.0  # seconds that a session has to close: the SDK asks,
 KILLED: Final = 3.0  # seconds until the SDK has noticed that its process is gone; a cancellation would leak its pipes
 PING_TIMEOUT: Final = 5.0
 RELIST_TIMEOUT: Final = 10.0  # seconds to read a list of tools that has changed
-REACH: Final = 3.0  # seconds for which a server that cannot be reached at all is tried again
+REACH: Final = 3.0  # seconds for which a server that cannot be reached, or breaks off, is tried again
 OLDER: Final = frozenset({400, 404, 405})  # by the specification: a server may speak the older transport (SSE)
 ENDPOINT: Final = 5.0  # seconds for which it is tried
 PAUSES: Final = (0.3, 0.7, 1.5, 3.0)  # seconds between tries to start; the last one over and over
@@ -206,7 +206,7 @@ class McpSession:
         """Return the seconds to wait before the next try to start; None where there is none."""
         if not isinstance(fault, HttpFault):
             return None
-        if fault.status not in TRY_AGAIN and (fault.sent or spent > REACH):
+        if fault.status not in TRY_AGAIN and (spent > REACH or (fault.sent and not fault.cut)):
             return None
         pause = max(PAUSES[min(tries, len(PAUSES) - 1)], fault.retry_after or 0.0)
         return pause if time.monotonic() + pause < self._until else None

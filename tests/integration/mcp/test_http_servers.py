@@ -15,6 +15,7 @@ import pytest
 from kubiya_worker.errors import ConfigurationError
 from kubiya_worker.tools import mcp
 from kubiya_worker.tools.base import ToolContext, ToolResult
+from tests.support.certificates import Certificates, Terminator
 from tests.support.odd_mcp_server import (
     EVENTS,
     Asked,
@@ -320,6 +321,41 @@ async def test_an_answer_that_is_too_large_ends_only_its_call(
         result, _ = await called(pool, tmp_path, odd=answer)
         assert "limit" in (result.error or "")
         pool.release("e1")
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"",
+        events(": hi\n\n"),
+        http(200, "{")[:-1],
+    ],
+)
+async def test_a_server_that_breaks_off_while_it_starts_is_asked_again(
+    pool: mcp.SessionPool, tmp_path: Path, begin: bytes
+) -> None:
+    def initialize(asked: Asked, server: OddServer, *rest: Any) -> Any:
+        return begin if server.count("initialize") == 1 else good(asked)
+
+    async with OddServer({"initialize": initialize}) as server:
+        assert (await Client(pool, server, tmp_path).call("odd")).output == "odd"
+
+
+async def test_a_server_that_always_breaks_off_is_told_soon(pool: mcp.SessionPool, tmp_path: Path) -> None:
+    async with OddServer({"initialize": b""}) as server:
+        begun = time.monotonic()
+        assert "connection broke" in (await Client(pool, server, tmp_path).found()).missing["s"]
+        assert time.monotonic() - begun < 20
+
+
+async def test_tls_that_fails_is_told_with_what_mends_it(pool: mcp.SessionPool, tmp_path: Path) -> None:
+    async with OddServer({}) as server:
+        tls = Terminator(Certificates(tmp_path), server.origin.removeprefix("http://"), alpn="http/1.1")
+        found = await Client(pool, server, tmp_path, url=f"https://127.0.0.1:{tls.port}/mcp").found()
+        assert "certificate is not trusted" in found.missing["s"] and "KUBIYA_CA_FILE" in found.missing["s"]
+        found = await Client(pool, server, tmp_path, url=server.origin.replace("http:", "https:")).found()
+        assert "TLS" in found.missing["s"] and "begins with `https`" in found.missing["s"]
+        assert not server.asked
 
 
 # -- the older transport

@@ -36,6 +36,7 @@ def test_a_server_that_is_switched_off_is_none() -> None:
         ({"command": "x", "type": "sse"}, "does not fit"),
         ({"url": "http://h", "type": "carrier-pigeon"}, "does not fit"),
         ({"url": "file:///x"}, "not an http(s) URL"),
+        ({"url": "http://h:99999/mcp"}, "not an http(s) URL"),
         ({"command": "x", "arguments": []}, "unknown key `arguments`"),
         ({"command": "x", "args": "a b"}, "`args` is not a list"),
         ({"command": "x", "env": ["A=1"]}, "`env` is not an object"),
