@@ -10,6 +10,7 @@ import html
 import math
 import os
 import re
+import ssl
 import time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -31,6 +32,7 @@ POOLS, CONNECTIONS = 4, 32  # hosts, and connections to each of them
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 ERROR_CHARACTERS: Final = 20_000  # characters of an error's body that are read; the rest is ignored
 LONGEST_DETAIL: Final = 300  # characters of an error's body in our message
+NO_TLS: Final = "it does not speak TLS; is the address http://?"  # of a handshake that was answered in plain text
 MOST_FAULTS: Final = 5  # faults of one answer (422) that the message names
 
 
@@ -276,6 +278,8 @@ def _reason(error: HTTPError) -> str:
     if isinstance(error, TimeoutError) and not isinstance(error, NewConnectionError):  # which is one, to urllib3
         return "no answer in time"
     system = next((one for one in error.args if isinstance(one, OSError) and one.strerror), None)
+    if isinstance(system, ssl.SSLError) and system.reason == "WRONG_VERSION_NUMBER":
+        return NO_TLS
     text = str(system.strerror) if system else str(error)
     text = text.rpartition("] ")[2] if "] " in text else text.rpartition(": ")[2]
     while text.endswith(('"', "'")) or (text.endswith(")") and text.count("(") < text.count(")")):

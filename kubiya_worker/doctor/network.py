@@ -20,6 +20,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url
 
 from kubiya_worker import trust
 from kubiya_worker.control_plane.errors import create_queue
+from kubiya_worker.control_plane.transport import NO_TLS
 from kubiya_worker.doctor import api_key_check
 from kubiya_worker.doctor.check import FAIL, PASS, SKIP, WARN, Finding
 from kubiya_worker.errors import ConfigurationError
@@ -51,7 +52,7 @@ def _reason(error: requests.RequestException) -> str:
         if isinstance(cause, requests.Timeout):
             return f"no answer within {SECONDS:g} s"
         if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
-            return "it does not speak TLS; is the address http://?"
+            return NO_TLS
         if isinstance(cause, OSError) and cause.strerror:
             return str(cause.strerror)
         cause = cause.__cause__ or cause.__context__

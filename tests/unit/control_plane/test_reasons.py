@@ -72,7 +72,9 @@ def test_a_closed_port_is_said_in_words() -> None:
 
 def test_tls_that_meets_plain_text_is_said_with_what_to_try() -> None:
     with server(in_plain_text) as port:
-        said = network.control_plane(f"https://127.0.0.1:{port}").message
+        url = f"https://127.0.0.1:{port}"
+        said = network.control_plane(url).message
+        assert said_by_client(url) == f"The control plane at {said}"
     assert "does not speak TLS; is the address http://?" in said
 
 
