@@ -95,6 +95,8 @@ def repaired_arguments(raw: str) -> Repair | None:
             continue
         if value is None:
             return Repair("{}", "null in place of an object")
+        if value == []:  # PHP writes an object without fields so
+            return Repair("{}", "an empty list in place of an object")
         if not isinstance(value, str) or not value.strip():
             return None
         text, slips = value, [*slips, "an object encoded as a text"]

@@ -181,8 +181,9 @@ def test_slips_between_members(raw: str, value: dict[str, object]) -> None:
     assert mended is not None and json.loads(mended.text) == value
 
 
-def test_null_means_no_arguments() -> None:
-    mended = repaired_arguments("null")
+@pytest.mark.parametrize("raw", ["null", "[]", " [ ] ", '"[]"'])
+def test_null_and_an_empty_list_mean_no_arguments(raw: str) -> None:
+    mended = repaired_arguments(raw)
     assert mended is not None and mended.text == "{}"
 
 
