@@ -121,6 +121,7 @@ def test_a_queue_that_is_not_active_takes_no_workers_and_no_work(api: Api) -> No
 
 @pytest.mark.parametrize("status", ["inactive", "archived"])
 def test_a_team_that_is_not_active_starts_nothing(api: Api, status: str) -> None:
+    start(api, "default")  # who names no queue needs one with a live worker
     api.call("POST", "/teams/triage/execute", {"prompt": "x"})
     api.call("PATCH", "/teams/triage", {"status": status})
     told = api.call("POST", "/teams/triage/execute", {"prompt": "x"}, 400)
