@@ -30,6 +30,12 @@ def not_found(kind: str, key: str) -> ApiError:
     return ApiError(404, f"{kind} {key!r} not found")
 
 
+def no_queue(place: str = "") -> ApiError:
+    """Return the refusal of work that no queue can take; `place` limits which queues were looked at."""
+    how = "echo '{kind: Queue, name: default}' | kubiya apply -f -"
+    return ApiError(400, f"There is no active worker queue{place}. Create one ({how}), and start a worker on it")
+
+
 def invalid(where: str, message: str, kind: str = "value_error") -> ApiError:
     """Return a 422 in FastAPI's form about one field of the body."""
     return ApiError(422, [problem(["body", where], message, kind)])

@@ -28,7 +28,7 @@ from kubiya_worker.server.hooks.alert import Alert
 from kubiya_worker.server.hooks.decision import HookVerdict
 from kubiya_worker.server.person import of_hook
 from kubiya_worker.server.plane import Plane
-from kubiya_worker.server.refusals import ApiError
+from kubiya_worker.server.refusals import no_queue
 from kubiya_worker.server.store.database import dumps
 from kubiya_worker.server.store.executions import Execution
 from kubiya_worker.server.store.hooks import HookDelivery, thread_of
@@ -155,7 +155,7 @@ def _queue(call: Call, hook: Object) -> Object:
         return run_starts.choose_queue(call, hook["queue"])
     queues = [queue for queue in queues_of(call) if queue["status"] == "active" and not hidden(queue)]
     if not queues:
-        raise ApiError(400, "There is no active worker queue. Create one, and start a worker on it")
+        raise no_queue()
     return next((q for q in queues if call.plane.stores.workers.live(call.organization_id, q["id"])), queues[0])
 
 

@@ -18,7 +18,7 @@ from kubiya_worker.server.edge import Edge
 from kubiya_worker.server.edges import filters
 from kubiya_worker.server.edges import jobs as edges
 from kubiya_worker.server.inputs import read
-from kubiya_worker.server.refusals import ApiError, invalid, not_found
+from kubiya_worker.server.refusals import ApiError, invalid, no_queue, not_found
 from kubiya_worker.server.store import definitions
 from kubiya_worker.server.store.database import now
 from kubiya_worker.server.store.jobs import no_runs
@@ -109,7 +109,7 @@ def queue_for(call: Call, job: Object) -> Object:
         queues = [q for q in queues if q["environment_id"] == environment["id"]]
         place = f" in the environment {environment['name']!r}"
     if not queues:
-        raise ApiError(400, f"There is no active worker queue{place}. Create one, and start a worker on it")
+        raise no_queue(place)
     return next((q for q in queues if call.plane.stores.workers.live(call.organization_id, q["id"])), queues[0])
 
 

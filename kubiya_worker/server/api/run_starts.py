@@ -14,7 +14,7 @@ from kubiya_worker.server.api.queues import hidden, queue_of, queues_of
 from kubiya_worker.server.call import Call
 from kubiya_worker.server.person import LOCAL
 from kubiya_worker.server.plane import Plane
-from kubiya_worker.server.refusals import ApiError
+from kubiya_worker.server.refusals import ApiError, no_queue
 from kubiya_worker.server.shared_parts import SERVERS
 from kubiya_worker.server.store import outbox
 from kubiya_worker.server.store.executions import Execution
@@ -81,7 +81,7 @@ def choose_queue(call: Call, key: str | None) -> Object:
         if plane.stores.workers.live(organization, queue["id"]):
             return queue
     if not active:
-        raise ApiError(400, "There is no active worker queue. Create one, and start a worker on it")
+        raise no_queue()
     command = f"kubiya worker start --queue-id {active[0]['name']}"
     raise ApiError(400, f"No queue has a live worker. Start one with: {command}")
 

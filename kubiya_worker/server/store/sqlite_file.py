@@ -28,7 +28,7 @@ def locked(path: Path) -> int:
                 os.close(descriptor)
                 raise Unavailable(
                     f"Another control plane uses the database {path}",
-                    remedy="Stop that one, or name another file with --database",
+                    remedy="Stop that one, or name another database",
                 ) from None
             time.sleep(0.05)
 
