@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -206,10 +207,14 @@ async def test_a_call_whose_server_dies_is_told_the_outcome_is_unknown(
     program = str(npm / "mcp-server-everything")
     tools, _ = await tools_of(pool, {"all": {"command": program, "args": ["stdio"], "timeout": 45}}, tmp_path)
     tool = tools["mcp__all__trigger-long-running-operation"]
-    work = asyncio.create_task(tool.run({"duration": 60, "steps": 2}, context(tmp_path)))
-    deadline = time.monotonic() + 40
-    while not work.done() and time.monotonic() < deadline:  # the tool says `readOnlyHint`, so it is called once more
-        await asyncio.wait({work}, timeout=2)
+    begun = asyncio.Event()
+    watched = replace(context(tmp_path), tell=lambda line: begun.set() if line.startswith("1 of 60") else None)
+    work = asyncio.create_task(tool.run({"duration": 60, "steps": 60}, watched))
+    while not work.done():  # the tool says `readOnlyHint`, so it is called once more
+        waiting = asyncio.create_task(begun.wait())
+        await asyncio.wait({work, waiting}, timeout=120, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        begun.clear()
         for process in processes(program):
             process.kill()
     result = await asyncio.wait_for(work, 60)
