@@ -28,7 +28,7 @@ def locked(path: Path) -> int:
                 os.close(descriptor)
                 raise Unavailable(
                     f"Another control plane uses the database {path}",
-                    remedy="Stop that one, or name another database",
+                    remedy="Stop that one, or name another file (--database; --from for kubiya server migrate)",
                 ) from None
             time.sleep(0.05)
 
