@@ -87,6 +87,8 @@ async def _started(start: Callable[[], Server]) -> Server:
             process = await starting  # the thread goes on, and nobody else would end what it starts
             _signal(process, signal.SIGKILL)
             await asyncio.to_thread(process.wait)
+            for pipe in filter(None, (process.stdin, process.stdout)):
+                pipe.close()
         raise
 
 

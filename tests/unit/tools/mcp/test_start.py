@@ -1,13 +1,19 @@
-"""This module checks what is said of a server whose program cannot be started."""
+"""This module checks what is said of a server whose program cannot be started, and what a given up start leaves."""
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kubiya_worker.tools import mcp
 from kubiya_worker.tools.confinement import support
+from kubiya_worker.tools.mcp import stdio
 
 
 @pytest.mark.parametrize("mode", [support.OFF, support.PREFER])
@@ -36,3 +42,30 @@ async def test_a_program_that_cannot_be_started_is_named(
         support.use(before, private)
     [fault] = map(str, found.faults)
     assert f"the program {program} " in fault and words in fault.replace(". ", "; "), fault
+
+
+async def test_a_start_that_is_given_up_leaves_neither_process_nor_pipe() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    made: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        begun.set()
+        assert go_on.wait(60)
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+        made.append(subprocess.Popen(["cat"], **pipes, start_new_session=True))
+        return made[0]
+
+    async def speak() -> None:
+        async with stdio.spoken(start, lambda line: None):
+            raise AssertionError("it was given up before")
+
+    task = asyncio.create_task(speak())
+    await asyncio.to_thread(begun.wait, 60)
+    task.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    [process] = made
+    assert process.stdin is not None and process.stdin.closed
+    assert process.stdout is not None and process.stdout.closed
+    assert process.returncode == -signal.SIGKILL
