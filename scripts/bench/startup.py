@@ -112,7 +112,10 @@ def measure(quick: bool) -> list[Row]:
     with rig() as bench:
         starts = Starts(bench)
         first_poll = alternate(1 if quick else 9, starts.ours, starts.bare)
-        bench.start()
+        bench.start(LOG_LEVEL="DEBUG")
+        assert bench.worker is not None
+        # It is loaded once the worker is quiet: within the growth it would be taken for one, of some 35 MiB.
+        bench.worker.expect("worker.mcp_client_loaded")
         say("memory over many executions")
         ours, bare, curves = growth(bench, quick)
     fresh = {name: Spread.of(values) for name, values in starts.memory.items()}
